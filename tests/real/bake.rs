@@ -163,7 +163,7 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
     let Some(project) = TestProject::open(&["python3"]).await else {
         return;
     };
-    project.define("reboots", &project.small(REBOOTS));
+    project.define("reboots", &project.small(&format!("{GROWN}{REBOOTS}")));
     // No check of the seal reads this path.
     let step = "[[step]]\nname = \"leaving\"\ninline = \"openssl genpkey -algorithm ed25519 -out /usr/share/left.pem\"\n";
     project.define("leaves", &project.small(step));
@@ -198,6 +198,9 @@ async fn of_two_bakes_at_once_one_reboots_and_one_fails_by_what_its_seal_does_no
 /// Steps with a reboot between them. The work folder exists again afterwards.
 const REBOOTS: &str =
     "[[step]]\nreboot = true\n\n[[step]]\ninline = \"test -d /run/vault-bake/work\"\n";
+
+/// The root file system has what the VM's disk of 4 GiB has.
+const GROWN: &str = "[[step]]\nname = \"grown\"\ninline = \"test $(df --output=size / | tail -n 1) -gt 3500000\"\n\n";
 
 #[tokio::test]
 async fn shipped_servers_are_baked_and_form_a_cluster() {
@@ -437,6 +440,25 @@ mod exhaustive {
         let images = output_text(&project.run(&["images"], &[]).await);
         assert_eq!(images.matches("untested").count(), 2, "{images}");
         assert_eq!(project.run(&["verify"], &[]).await.status.code(), Some(0));
+        project.assert_nothing_left().await;
+    }
+
+    /// The release before the present one of Debian.
+    #[tokio::test]
+    async fn the_quickstart_is_baked_from_debian_12_and_tested() {
+        let Some(project) = TestProject::open(&["python3"]).await else {
+            return;
+        };
+        let present = project.quickstart();
+        let earlier = present.replace("suite = \"trixie\"", "suite = \"bookworm\"");
+        assert_ne!(earlier, present, "the shipped suite has another name");
+        let release = "[[step]]\nname = \"release\"\ninline = \"grep -q VERSION_CODENAME=bookworm /etc/os-release\"\n\n";
+        let (head, seal) = earlier.rsplit_once("[[step]]").expect("the seal");
+        let earlier = format!("{head}{release}{GROWN}[[step]]{seal}");
+        project.define("earlier", &earlier);
+        project.lock("earlier").await;
+        let text = build(&project, "earlier", &[], &[]).await;
+        assert!(text.contains("checks passed"), "{text}");
         project.assert_nothing_left().await;
     }
 

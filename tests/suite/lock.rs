@@ -185,29 +185,29 @@ fn definition(name: &str) -> Definition {
 /// Each base gets programs that start on it: the lock has them for both, and a plan those of one.
 #[test]
 fn releases_are_locked_for_the_architecture_of_each_base() {
-    let mut both = definition("everything");
-    both.azure = definition("azure.toml").azure;
-    both.azure.as_mut().unwrap().base = AzureBase::Marketplace {
-        publisher: "Debian".to_owned(),
-        offer: "debian-13".to_owned(),
-        sku: "13-arm64".to_owned(),
-        version: "latest".to_owned(),
+    let shipped = Definition::load(Path::new("images/vault-server"), &BTreeMap::new());
+    let mut both = shipped.unwrap_or_else(|error| panic!("{error}"));
+    let azure = both.azure.as_mut().unwrap();
+    azure.machine.allow_from = vec!["203.0.113.7".to_owned()];
+    let AzureBase::Marketplace { sku, .. } = &mut azure.base else {
+        panic!("another base");
     };
+    *sku = "13-arm64".to_owned();
     let lock = locked(&both);
     let named = |release: &LockedRelease| format!("{} {}", release.arch, release.file);
     let files: Vec<_> = lock.releases.iter().map(named).collect();
     insta::assert_snapshot!(files.join("\n"), @r"
-    x86_64 consul_1.22.1_linux_amd64.zip
-    aarch64 consul_1.22.1_linux_arm64.zip
-    x86_64 vault_1.21.1+ent_linux_amd64.zip
-    aarch64 vault_1.21.1+ent_linux_arm64.zip
+    x86_64 consul_2.1.0_linux_amd64.zip
+    aarch64 consul_2.1.0_linux_arm64.zip
+    x86_64 vault_2.2.2_linux_amd64.zip
+    aarch64 vault_2.2.2_linux_arm64.zip
     ");
     let text = lock.text();
     assert_eq!(
         text.matches("arch = \"aarch64\"").count(),
         1 + files.len() / 2
     );
-    let provisioners = Provisioners::load(&["tests/suite/fixtures/provisioners".into()], &both);
+    let provisioners = Provisioners::load(&["provisioners".into()], &both);
     let provisioners = provisioners.unwrap_or_else(|error| panic!("{error}"));
     for (builder, architecture) in [
         (BuilderKind::Qemu, Architecture::X86_64),
@@ -283,7 +283,7 @@ fn a_lock_is_for_base_releases_and_their_source_alone() {
     }
     assert_ne!(
         first,
-        wanted(&text.replace("\"packages\"", "\"packages\"\nsuite = \"trixie\""))
+        wanted(&text.replace("\"packages\"", "\"packages\"\nsuite = \"bookworm\""))
     );
 }
 

@@ -1,6 +1,6 @@
 //! Makes base disks from the signed packages of a distribution, and caches them.
 //! Takes suites, packages and locked index digests; returns `base.qcow2` (BIOS, UEFI), its kernel.
-//! On first boot the root partition grows, if systemd-repart is installed (as in Debian 12).
+//! On first boot, systemd-repart lets the root partition take what a larger disk has.
 
 mod boot_sector;
 mod isolation;
@@ -27,7 +27,7 @@ use crate::wait::Interrupt;
 use packages::Sources;
 
 /// The version of this procedure. A change makes all cached bases unused.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The free space for making a base, in MiB: packages, root, raw disk and result.
 const NEEDED_MIB: u64 = 3072;

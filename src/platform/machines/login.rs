@@ -123,6 +123,8 @@ impl Machines {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
+            // QEMU may lose the event of a new connection, and no banner comes.
+            "ConnectTimeout=30",
             &known_hosts,
             &alias,
         ] {

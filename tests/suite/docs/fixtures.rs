@@ -70,7 +70,7 @@ fn packages() -> Vec<Package> {
         version: "1.0-1".to_owned(),
         source: format!("package-{number:03}"),
     };
-    (0..176).map(package).collect()
+    (0..160).map(package).collect()
 }
 
 /// The manifest of the quickstart that pages show.
@@ -120,14 +120,15 @@ fn quickstart(project: &Project, version: &str, datacenter: &str) -> Manifest {
             ..step(name, "provisioner")
         })
         .into();
-    manifest.checks = (0..85)
+    manifest.checks = (0..92)
         .map(|number| {
             let mut check = check(&format!("vault.check-{number}"), true);
             check.skipped = (number < 3).then(|| "no ssh server".to_owned());
             check
         })
         .collect();
-    manifest.os.kernel = "6.1.0-56-cloud-amd64".to_owned();
+    manifest.os.kernel = "6.12.118+deb13-cloud-amd64".to_owned();
+    manifest.os.version = "13".to_owned();
     manifest.repro.not_pinned = vec!["times and generated ids within the image".to_owned()];
     if let Some(file) = &mut manifest.outputs[0].file {
         file.virtual_size = 4 << 30;
@@ -158,7 +159,7 @@ async fn record(
     let digest = store.put_manifest(&manifest, at).await.unwrap();
     if let Some(passed) = passed {
         let mut record = test_record(digest, at, passed);
-        record.checks = (0..89)
+        record.checks = (0..96)
             .map(|number| check(&format!("vault.check-{number}"), passed || number > 0))
             .collect();
         store.put_test(&record, at).await.unwrap();

@@ -31,6 +31,10 @@ const ALWAYS: [&str; 9] = [
     "initramfs-tools",
 ];
 
+/// A package of its own since Debian 13, and before that a part of systemd. A pattern of apt may
+/// match nothing; see apt-patterns(7).
+const REPART: &str = "?exact-name(systemd-repart)";
+
 /// All inputs that determine the packages of a base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sources {
@@ -158,7 +162,8 @@ fn command(program: Program, options: &QemuOptions, sources: &Sources, root: &Pa
             "--customize-hook=sync-out /tmp/indexes indexes",
             r#"--customize-hook=rm -r "$1/tmp/indexes""#,
         ])
-        .arg(format!("--include={}", sources.packages.join(",")));
+        .arg(format!("--include={}", sources.packages.join(",")))
+        .arg(format!("--include={REPART}"));
     if let Some(keyring) = &options.keyring {
         program = program.arg(format!("--keyring={}", keyring.display()));
     }
