@@ -135,6 +135,8 @@ class Config:
 
     def consul_tls(self):
         context = ssl.create_default_context(cafile=self.consul["tls_ca_file"])
+        # Since version 3.13, Python demands extensions that Vault does not.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.minimum_version = self.tls_version(self.consul)
         context.load_cert_chain(self.consul["tls_cert_file"], self.consul["tls_key_file"])
         return context

@@ -755,6 +755,9 @@ pub async fn set_link(cluster: &TestCluster<'_>, node: &str, state: &str) {
 
 /// Kills `up` and `down` again and again, a little later each time. The cluster ends the same.
 async fn killed_and_repeated(project: &TestProject) {
+    // Two clusters of a project must not share a subnet, and the images answer one alone.
+    let definition = project.root().join("clusters/dev");
+    fs::remove_dir_all(&definition).expect("the definition of a cluster that is removed");
     let cluster = TestCluster::define(project, "small", 1, "containers").await;
     let mut events = 1;
     loop {

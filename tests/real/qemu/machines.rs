@@ -257,11 +257,18 @@ async fn a_cloud_image_boots_with_keys_by_cloud_init() {
     let mut machine = harness.boot(&disk, "build").await;
     banner(&harness, &mut machine).await;
     let port = machine.endpoint().address.port().to_string();
-    let scanned = Program::new("ssh-keyscan")
-        .args(["-T", "30", "-t", "ed25519", "-p", &port, "127.0.0.1"])
-        .run(&harness.interrupt)
-        .await
-        .expect("a scan");
+    // cloud-init may restart the server after its first answer.
+    let wait = Wait::new("a scan", Duration::from_secs(120));
+    let scanned = wait.until(&harness.events, &harness.interrupt, || async {
+        let scan = Program::new("ssh-keyscan")
+            .args(["-T", "30", "-t", "ed25519", "-p", &port, "127.0.0.1"])
+            .run(&harness.interrupt);
+        match scan.await {
+            Ok(scanned) => Poll::<_, String>::Ready(scanned),
+            Err(error) => Poll::NotYet(error.to_string()),
+        }
+    });
+    let scanned = scanned.await.unwrap_or_else(|error| panic!("{error}"));
     let scanned = String::from_utf8_lossy(&scanned).into_owned();
     assert!(
         scanned.contains(harness.keys.host_public.trim()),
