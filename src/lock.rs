@@ -290,7 +290,7 @@ pub async fn resolve(
     })
 }
 
-/// Returns the architectures of the locked bases. VMs of QEMU have that of this computer.
+/// Returns the architectures of the locked bases.
 fn architectures(qemu: Option<&LockedBase>, azure: Option<&LockedImage>) -> BTreeSet<Architecture> {
     let qemu = qemu.map(|_| QEMU_ARCHITECTURE);
     qemu.into_iter()
@@ -298,7 +298,7 @@ fn architectures(qemu: Option<&LockedBase>, azure: Option<&LockedImage>) -> BTre
         .collect()
 }
 
-/// The architecture of bases for QEMU.
+/// The architecture of all bases for QEMU.
 pub(crate) const QEMU_ARCHITECTURE: Architecture = Architecture::X86_64;
 
 /// Returns the digest of a definition's bases, releases and release source.

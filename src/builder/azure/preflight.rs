@@ -28,7 +28,7 @@ pub(super) async fn check(
     events: &Events,
 ) -> Result<GallerySource, AzureError> {
     let (arm, job) = (&azure.arm, &azure.job);
-    // A lock file of an earlier version may have such a base.
+    // A lock does not depend on the output, which may have changed since.
     if let Some((why, hint)) = unsupported_arch(base, &job.output) {
         return Err(refused(&format!("base {}", base.image), why, hint));
     }
