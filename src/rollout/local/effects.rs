@@ -23,7 +23,7 @@ use crate::store::backend::Backend;
 use crate::wait::{EVENT_INTERVAL, Interrupt, WaitError, pause, pause_for};
 
 /// Limit for a request that changes something, on a busy computer.
-const EFFECT_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const EFFECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a snapshot is tried, which changes nothing in Consul.
 const SNAPSHOT_TRIES: u32 = 3;
@@ -259,8 +259,7 @@ impl<B: Backend> Local<'_, B> {
         let listed = listed.map_err(api_error)?;
         if listed.iter().any(|instance| instance.node == name) {
             // It takes seconds if Consul has not noticed the end of the node.
-            let left = client.force_leave(operator, name).await;
-            left.map_err(api_error)?;
+            self.forget_member(name).await?;
         }
         Ok(())
     }
@@ -312,7 +311,6 @@ impl<B: Backend> Local<'_, B> {
 
     async fn delete(&self, nodes: &[String]) -> Result<Evidence, EffectError> {
         let client = self.any_server("").await?;
-        let operator = &self.running.keys().operator;
         for name in nodes {
             let Ok(node) = self.node(name) else {
                 continue;
@@ -324,8 +322,7 @@ impl<B: Backend> Local<'_, B> {
             let (events, never) = (self.context.events, Interrupt::default());
             let removed = self.running.platform().remove(name, events, &never).await;
             removed.map_err(|error| failed(error.into()))?;
-            let removed = client.force_leave(operator, name).await;
-            removed.map_err(api_error)?;
+            self.forget_member(name).await?;
             // If this is killed halfway, a resumed rollout makes them again, and deletes them.
             self.change(|state| {
                 for secret in node_secrets(node.tier, name) {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::Local;
-use super::effects::{api_error, wait_error};
+use super::effects::{EFFECT_LIMIT, api_error, wait_error};
 use super::failed;
 use crate::cluster::file::TierName;
 use crate::cluster::state::{NodeStage, NodeState};
@@ -40,11 +42,35 @@ impl<B: Backend> Local<'_, B> {
             evidence.is_unclean = true;
             let note = format!("{name} did not run: its membership was removed");
             evidence.notes.push(note);
-            let removed = others.force_leave(operator, name).await;
-            removed.map_err(api_error)?;
+            self.forget_member(name).await?;
         }
         self.set_stage(name, NodeStage::Retired)?;
         Ok(evidence)
+    }
+
+    /// Removes a member that has ended from the list of each server.
+    ///
+    /// A server that is told alone passes it on by gossip, which may not reach the others, and
+    /// nothing repeats it: they would list the member as `left` for a day.
+    pub(super) async fn forget_member(&self, name: &str) -> Result<(), EffectError> {
+        let operator = &self.running.keys().operator;
+        let nodes = self.state().nodes.clone();
+        let servers = nodes.iter().filter(|(other, node)| {
+            let serves = node.tier == TierName::Consul && node.stage.is_serving();
+            serves && *other != name && self.running.platform().is_running(other)
+        });
+        let telling = servers.map(async |(other, node)| {
+            let client = self.consul(other, node).await.map_err(failed)?;
+            let client = client.with_limit(EFFECT_LIMIT);
+            client.force_leave(operator, name).await.map_err(api_error)
+        });
+        // A server that cannot be asked now is told by the others.
+        let told = join_all(telling).await.into_iter().reduce(Result::or);
+        told.unwrap_or_else(|| {
+            Err(EffectError::Inconclusive(
+                "no Consul server runs".to_owned(),
+            ))
+        })
     }
 
     /// Moves the leadership away from a server that leads, if Consul can do that.

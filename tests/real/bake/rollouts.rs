@@ -323,11 +323,14 @@ async fn is_replaced(cluster: &TestCluster<'_>, generation: &str) {
         let serves = ["leader", "voter", "active", "standby"].contains(&role.as_str());
         assert!(serves, "{roles:?}");
     }
-    let members = cluster.members(&format!("dev-consul-{generation}-1")).await;
-    assert_eq!(members.len(), 6, "{members:?}");
-    for member in &members {
-        assert!(member.contains(&format!("-{generation}-")), "{members:?}");
-        assert!(member.ends_with(" alive"), "{members:?}");
+    for server in 1..=3 {
+        let server = format!("dev-consul-{generation}-{server}");
+        let members = cluster.members(&server).await;
+        assert_eq!(members.len(), 6, "{server}: {members:?}");
+        for member in &members {
+            let is_new = member.contains(&format!("-{generation}-"));
+            assert!(is_new && member.ends_with(" alive"), "{members:?}");
+        }
     }
 }
 
