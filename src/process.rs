@@ -7,6 +7,7 @@
 
 mod error;
 mod group;
+mod lines;
 mod tail;
 mod users;
 
@@ -17,14 +18,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Split,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::wait::{self, Interrupt};
 
+use lines::{next_line, split};
 use tail::Tail;
 
 pub use error::{ProcessError, last_lines};
@@ -39,6 +39,7 @@ pub struct Program {
     name: String,
     command: Command,
     input: Vec<u8>,
+    leaves_daemon: bool,
 }
 
 impl Program {
@@ -63,6 +64,7 @@ impl Program {
                 .into_owned(),
             command,
             input: Vec::new(),
+            leaves_daemon: false,
         }
     }
 
@@ -102,6 +104,14 @@ impl Program {
         self
     }
 
+    /// Lets the processes run on that the program leaves behind when it succeeds. For daemons: at
+    /// the end of the first process, the daemon may still be in its process group.
+    #[must_use]
+    pub fn leaving_daemon(mut self) -> Self {
+        self.leaves_daemon = true;
+        self
+    }
+
     /// Runs the program and returns its standard output. A non-zero exit status is an error.
     pub async fn run(mut self, interrupt: &Interrupt) -> Result<Vec<u8>, ProcessError> {
         let name = self.name.clone();
@@ -111,6 +121,7 @@ impl Program {
         };
         self.command.stdout(Stdio::piped());
         let input = std::mem::take(&mut self.input);
+        let leaves_daemon = self.leaves_daemon;
         let mut running = self.start()?;
         let stdin = running.child.stdin.take();
         let mut stdout = running
@@ -137,6 +148,9 @@ impl Program {
         read.map_err(io)?;
         let status = status.map_err(io)?;
         if status.success() {
+            if leaves_daemon {
+                running.group = None;
+            }
             Ok(output)
         } else {
             Err(running.failure(status).await)
@@ -262,7 +276,7 @@ pub fn replace_this(command: &[String]) -> ProcessError {
 pub struct Running {
     name: String,
     child: Child,
-    /// The process group that the child leads. `None` after the group was killed.
+    /// The process group that the child leads. `None` after the group was killed or left running.
     group: Option<Pid>,
     tail: Tail,
     reading: JoinHandle<()>,
@@ -301,6 +315,11 @@ impl Running {
         // Fails if the child has already ended.
         let _ = self.child.kill().await;
         self.kill_group();
+    }
+
+    /// Sends SIGKILL to the process group, without waiting for its end.
+    pub(crate) fn signal_kill(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// Leaves the program running after vault-bake exits.
@@ -369,19 +388,4 @@ impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {:?})", self.name, self.child.id())
     }
-}
-
-fn split<R: AsyncRead + Unpin>(stream: R) -> Split<BufReader<R>> {
-    BufReader::new(stream).split(b'\n')
-}
-
-/// Reads the next line of a stream. Sets the stream to `None` at its end.
-async fn next_line<R: AsyncBufRead + Unpin>(
-    stream: &mut Option<Split<R>>,
-) -> Option<std::io::Result<Vec<u8>>> {
-    let read = stream.as_mut()?.next_segment().await.transpose();
-    if read.is_none() {
-        *stream = None;
-    }
-    read
 }

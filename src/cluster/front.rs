@@ -324,9 +324,12 @@ pub fn check(config: &Path) -> Program {
 
 /// Returns the command that starts HAProxy in the background. It ends when the listener is open,
 /// or fails with the reason. HAProxy writes its process id to `pid_file`.
-pub fn start(config: &Path, pid_file: &Path) -> Program {
-    let program = Program::new(HAPROXY).args(["-D", "-p"]).arg(pid_file);
-    program.arg("-f").arg(config)
+///
+/// Run it with [`Program::leaving_daemon`].
+pub fn start_command(config: &Path, pid_file: &Path) -> [String; 6] {
+    let [config, pid_file] = [config, pid_file].map(|path| path.display().to_string());
+    let [daemon, pid, file] = ["-D", "-p", "-f"].map(ToOwned::to_owned);
+    [HAPROXY.to_owned(), daemon, pid, pid_file, file, config]
 }
 
 /// A path in single quotes, where HAProxy expands nothing.

@@ -76,16 +76,9 @@ pub(super) async fn start(
     let config = config(&site, listener, servers);
     let text = config.haproxy()?;
     fs::write(&config_path, text).map_err(ClusterError::file(&config_path))?;
-    let pid_file = folder.join("haproxy.pid");
-    let words = [
-        front::HAPROXY.to_owned(),
-        "-D".to_owned(),
-        "-p".to_owned(),
-        pid_file.display().to_string(),
-        "-f".to_owned(),
-        config_path.display().to_string(),
-    ];
-    platform.run_beside(&words).run(context.interrupt).await?;
+    let command = front::start_command(&config_path, &folder.join("haproxy.pid"));
+    let starting = platform.run_beside(&command).leaving_daemon();
+    starting.run(context.interrupt).await?;
     Ok(vec![url])
 }
 

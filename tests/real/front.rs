@@ -16,6 +16,7 @@ use vault_bake::cluster::front::{
     ServerStatus,
 };
 use vault_bake::event::Events;
+use vault_bake::process::Program;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use node::{Authority, Client, Node};
@@ -65,8 +66,9 @@ impl Running {
         change(&mut config);
         let file = state.join("haproxy.cfg");
         fs::write(&file, config.haproxy().expect("a configuration")).expect("a file");
-        let started = front::start(&file, &state.join("pid"));
-        let started = started.run(&Interrupt::default()).await;
+        let [program, arguments @ ..] = front::start_command(&file, &state.join("pid"));
+        let starting = Program::new(program).args(arguments).leaving_daemon();
+        let started = starting.run(&Interrupt::default()).await;
         started.unwrap_or_else(|error| panic!("{error}"));
         let runtime = Runtime::new(&config.stats_socket);
         let running = Self {
@@ -436,26 +438,13 @@ async fn a_node_without_a_network_is_removed_soon_after_its_clients_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_tell_of_nodes_and_not_of_clients() {
-    check_events(None).await;
-}
-
-mod exhaustive {
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_load_balancer_of_another_user_keeps_its_events() {
-        check_events(other_user()).await;
-    }
-}
-
-async fn check_events(run_as: Option<RunAs>) {
     if !is_installed() {
         return;
     }
     let authority = Authority::new();
     let mut node = Node::start("only", 200, &authority);
     let servers = vec![server("only", node.address)];
-    let running = Running::start(authority, servers, |config| config.run_as = run_as).await;
+    let running = Running::start(authority, servers, |config| config.run_as = other_user()).await;
     let mut client = running.client();
     assert_eq!(client.ask().expect("an answer"), "only");
     let port = format!(":{}", client.port());

@@ -241,6 +241,47 @@ async fn a_dropped_program_is_gone_with_its_children() {
     assert_eq!(members(group), 0);
 }
 
+/// A daemon may leave its first group late, or never.
+#[tokio::test]
+async fn what_a_program_leaves_behind_runs_on_only_if_it_is_a_daemon() {
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+    for is_daemon in [false, true] {
+        let program = Program::new("sh").args(["-c", script]);
+        let program = match is_daemon {
+            true => program.leaving_daemon(),
+            false => program,
+        };
+        let printed = program
+            .run(&Interrupt::default())
+            .await
+            .expect("it succeeds");
+        let printed = String::from_utf8(printed).expect("a process id");
+        let id = rustix::process::Pid::from_raw(printed.trim().parse().expect("an id"));
+        let id = id.expect("not zero");
+        let state = fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero()));
+        let runs = state.is_ok_and(|state| !state.contains(") Z "));
+        assert_eq!(runs, is_daemon);
+        if runs {
+            rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("it ends");
+        }
+    }
+    // A daemon that failed leaves nothing behind.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("id");
+    let failing = format!(
+        "sleep 1000 >/dev/null 2>&1 & echo $! >'{}'; exit 1",
+        file.display()
+    );
+    let program = Program::new("sh").args(["-c", &failing]).leaving_daemon();
+    program
+        .run(&Interrupt::default())
+        .await
+        .expect_err("it fails");
+    let id = fs::read_to_string(&file).expect("a process id");
+    let state = fs::read_to_string(format!("/proc/{}/stat", id.trim()));
+    assert!(state.is_err() || state.is_ok_and(|state| state.contains(") Z ")));
+}
+
 /// Returns the number of running processes of a process group.
 fn members(group: u32) -> usize {
     let entries = fs::read_dir("/proc").expect("a proc file system").flatten();
