@@ -22,6 +22,8 @@ pub enum EndCause {
     Exit(i32),
     /// The emulator did not start.
     NeverStarted,
+    /// The emulator ran the guest's code wrongly, and the guest's kernel noticed it.
+    Emulation,
     /// The cloud did not provide the VM, or removed it.
     Cloud,
     /// The guest did not report to the cloud that it booted.
@@ -38,7 +40,11 @@ impl EndCause {
     /// Returns whether the platform is the cause, so that the image cannot be.
     pub fn is_platform(self) -> bool {
         match self {
-            Self::Signal(_) | Self::Exit(_) | Self::NeverStarted | Self::Cloud => true,
+            Self::Signal(_)
+            | Self::Exit(_)
+            | Self::NeverStarted
+            | Self::Emulation
+            | Self::Cloud => true,
             Self::GuestNotReady | Self::GuestShutdown | Self::GuestReset | Self::GuestPanic => {
                 false
             }
@@ -47,7 +53,10 @@ impl EndCause {
 
     /// Returns whether a second start of the same VM is possible and may succeed.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Exit(_) | Self::NeverStarted)
+        matches!(
+            self,
+            Self::Signal(_) | Self::Exit(_) | Self::NeverStarted | Self::Emulation
+        )
     }
 }
 
@@ -60,6 +69,9 @@ impl fmt::Display for EndCause {
             },
             Self::Exit(status) => write!(f, "the emulator exited with status {status}"),
             Self::NeverStarted => f.write_str("the emulator did not start"),
+            Self::Emulation => f.write_str(
+                "the emulator ran old code, a defect of QEMU before 8.1 that stops the guest's kernel",
+            ),
             Self::Cloud => f.write_str("the cloud did not provide it, or removed it"),
             Self::GuestNotReady => f.write_str("the guest did not report that it booted"),
             Self::GuestShutdown => f.write_str("the VM switched itself off"),

@@ -4,6 +4,7 @@
 
 pub mod accelerator;
 pub mod arguments;
+mod console;
 mod files;
 mod key_channel;
 mod layers;
@@ -15,7 +16,7 @@ mod snapshot;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use crate::teardown::{Teardown, Undo};
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 use arguments::{Accelerator, Arguments};
+use console::Console;
 use run_files::Part;
 
 pub(super) use layers::keep_layer;
@@ -42,7 +44,7 @@ pub struct QemuMachine {
     end_observed: Option<Instant>,
     pub(super) qmp: Qmp,
     events: QmpEvents,
-    serial: PathBuf,
+    console: Console,
     pub(super) disks: layers::Disks,
     upload: Option<upload_disk::UploadDisk>,
     resumed: Option<Resumed>,
@@ -96,20 +98,28 @@ impl Machine for QemuMachine {
     }
 
     fn end(&mut self) -> Option<MachineEnd> {
+        let kernel_end = self.console.kernel_end();
+        if kernel_end.is_some() {
+            // QEMU may run on, with a guest that does nothing any more.
+            self.process.signal_kill();
+        }
         let status = self.exit_status()?;
-        let by = self.events.guest_end().unwrap_or(emulator_end(status));
+        let by = match (kernel_end, self.events.guest_end()) {
+            (Some(EndCause::Emulation), _) => EndCause::Emulation,
+            (seen, told) => told.or(seen).unwrap_or(emulator_end(status)),
+        };
         let events = self.events.texts();
         Some(describe_end(
             by,
             status,
             &events,
             &self.process,
-            &self.serial,
+            &self.console,
         ))
     }
 
     async fn console(&self) -> Vec<String> {
-        files::console(&self.serial)
+        self.console.last_lines()
     }
 
     fn detach(self) {
@@ -141,7 +151,7 @@ fn describe_end(
     status: ExitStatus,
     events: &[String],
     process: &Running,
-    serial: &Path,
+    console: &Console,
 ) -> MachineEnd {
     let mut words = format!("QEMU ended ({status})");
     for event in events {
@@ -149,7 +159,7 @@ fn describe_end(
         words.push_str(event);
     }
     words.push_str(&last_lines(&process.last_lines()));
-    let console = files::console(serial);
+    let console = console.last_lines();
     if console.is_empty() {
         words.push_str("\nthe serial console is empty");
     } else {
@@ -257,8 +267,8 @@ impl Launch<'_> {
             .args(arguments)
             .in_folder(work)
             .start()?;
-        let serial = work.join(serial);
-        let connecting = connect_control(self, &mut process, &serial);
+        let console = Console::new(work.join(serial), accelerator);
+        let connecting = connect_control(self, &mut process, &console);
         let (qmp, port) = connecting.await?;
         if let Some(credential) = &files.credential {
             // It contains a private key, and QEMU has already read it.
@@ -271,7 +281,7 @@ impl Launch<'_> {
             end_observed: None,
             events: qmp.events(),
             qmp,
-            serial,
+            console,
             disks: layers::Disks::new(work.join(&files.overlay), &boot)?,
             upload: files
                 .upload
@@ -299,7 +309,7 @@ fn check_role(role: &str) -> Result<(), BuilderError> {
 async fn connect_control(
     launch: &Launch<'_>,
     process: &mut Running,
-    serial: &Path,
+    console: &Console,
 ) -> Result<(Qmp, u16), BuilderError> {
     let Launch {
         boot: Boot { role, .. },
@@ -345,7 +355,7 @@ async fn connect_control(
             };
             process.drain_stderr(OUTPUT_DEADLINE).await;
             let by = emulator_end(status);
-            Err(died(describe_end(by, status, &[], process, serial)))
+            Err(died(describe_end(by, status, &[], process, console)))
         }
     }
 }

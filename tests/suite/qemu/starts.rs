@@ -2,6 +2,7 @@
 //! distinguished.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 
 use vault_bake::builder::qemu::kvm_works;
@@ -277,6 +278,41 @@ async fn what_ended_a_machine_that_ran_is_told_apart() {
         let is_guest = says.starts_with("guest-");
         assert_eq!(end.cause.is_platform(), !is_guest, "{end}");
         assert_eq!(machine.end(), Some(end), "it does not change");
+    }
+}
+
+/// QEMU runs on after its guest's kernel ended, if that kernel has no driver that tells it.
+#[tokio::test]
+async fn what_the_console_says_of_the_kernel_ends_the_machine() {
+    let stale = "[   27.3] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI";
+    let of_emulation = match kvm_works() {
+        true => EndCause::GuestPanic,
+        false => EndCause::Emulation,
+    };
+    let panic = "[   28.8] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---";
+    let cases = [
+        (vec![panic], EndCause::GuestPanic),
+        (vec![stale, panic], of_emulation),
+    ];
+    for (lines, expected) in cases {
+        let mut lab = Lab::new(Firmware::Bios, AccessBy::Credentials);
+        let mut machine = lab.boot(&[RUNS], "test", false).await.expect("a machine");
+        let serial = lab.teardown.work().join("serial-test.log");
+        fs::write(&serial, "[    0.0] Linux version 6.12\n[    1.0] int3: 0").expect("a file");
+        assert_eq!(machine.end(), None);
+        // Half a line was there before.
+        let text = format!("\n{}\n", lines.join("\n"));
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&serial)
+            .expect("the file");
+        file.write_all(text.as_bytes()).expect("written");
+        let end = lab.end(&mut machine).await;
+        assert_eq!(end.cause, expected, "{end}");
+        let is_emulation = expected == EndCause::Emulation;
+        assert_eq!(end.cause.is_platform(), is_emulation, "{end}");
+        assert_eq!(end.cause.is_retryable(), is_emulation, "{end}");
+        assert!(end.details.contains(lines[0]), "{end}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! Files with secrets can be read only by the user of this process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::builder::qemu::{QemuOptions, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
 use crate::plan::PlannedMachine;
-use crate::process::{LAST_LINES, Program};
+use crate::process::Program;
 use crate::wait::Interrupt;
 
 /// The files of one VM, relative to the work folder.
@@ -297,58 +297,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), BuilderError> {
         .map_err(BuilderError::file(path))
 }
 
-/// Returns the last lines of a serial console, without control characters.
-pub(super) fn console(serial: &Path) -> Vec<String> {
-    let mut end = Vec::new();
-    let read = File::open(serial).and_then(|mut file| {
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(CONSOLE_BYTES)))?;
-        file.read_to_end(&mut end)
-    });
-    if read.is_err() {
-        // A VM that did not start has no console.
-        return Vec::new();
-    }
-    let text = strip_control(&String::from_utf8_lossy(&end));
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let first = lines.len().saturating_sub(LAST_LINES);
-    lines[first..].iter().map(ToString::to_string).collect()
-}
-
-/// Removes terminal control sequences and control characters, except line ends.
-fn strip_control(text: &str) -> String {
-    let mut stripped = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => {
-                if characters.next_if_eq(&'[').is_some() {
-                    // A control sequence ends with the first character from `@` to `~`.
-                    for inner in characters.by_ref() {
-                        if ('@'..='~').contains(&inner) {
-                            break;
-                        }
-                    }
-                } else {
-                    characters.next();
-                }
-            }
-            '\n' => stripped.push('\n'),
-            '\t' => stripped.push(' '),
-            character if character.is_control() => {}
-            character => stripped.push(character),
-        }
-    }
-    stripped
-}
-
 /// The size of a NoCloud seed, in sectors: 1 MiB.
 const SEED_SECTORS: u64 = 2048;
 /// The size of the sparse upload disk, in bytes: more than any upload.
 const UPLOAD_BYTES: u64 = 16 << 30;
-/// The size of the console's end that is read, in bytes.
-const CONSOLE_BYTES: u64 = 16 << 10;
