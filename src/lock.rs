@@ -68,7 +68,7 @@ pub enum LockedBase {
 pub struct PackageIndex {
     /// Package mirror, as in `http://deb.debian.org/debian`.
     pub mirror: String,
-    /// Suite, as in `bookworm`.
+    /// Suite, as in `trixie`.
     pub suite: String,
     /// Date of the index, RFC 3339 in UTC.
     pub date: String,

@@ -18,10 +18,10 @@ pub enum QemuBase {
     Packages {
         /// Package mirror, as in `http://deb.debian.org/debian`.
         mirror: String,
-        /// Suite, as in `bookworm`.
+        /// Suite, as in `trixie`.
         suite: String,
         /// Further suites, each as `mirror suite`, as in
-        /// `http://deb.debian.org/debian-security bookworm-security`.
+        /// `http://deb.debian.org/debian-security trixie-security`.
         extra: Vec<String>,
         /// Packages in addition to those of every base.
         packages: Vec<String>,
@@ -218,7 +218,7 @@ fn extra_line(at: &Location, line: &str) -> Result<String, Problem> {
     let (Some(mirror), Some(suite), None) = (words.next(), words.next(), words.next()) else {
         return Err(at
             .problem(format!("`{line}`; expected a mirror and a suite"))
-            .with_hint("Write it as in \"http://deb.debian.org/debian bookworm-backports\"."));
+            .with_hint("Write it as in \"http://deb.debian.org/debian trixie-backports\"."));
     };
     mirror_url(at, mirror)?;
     suite_name(at, suite)?;
@@ -250,7 +250,7 @@ fn suite_name(at: &Location, suite: &str) -> Result<(), Problem> {
     }
     Err(at
         .problem(format!("`{suite}` is no suite; expected a name"))
-        .with_hint("Write a suite such as \"bookworm\"."))
+        .with_hint("Write a suite such as \"trixie\"."))
 }
 
 fn package_name(at: &Location, name: &str) -> Result<(), Problem> {
@@ -291,4 +291,4 @@ pub(super) fn no_file(at: &Location, folder: &Path, path: &Path) -> Problem {
 }
 
 const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
-const DEFAULT_SUITE: &str = "bookworm";
+const DEFAULT_SUITE: &str = "trixie";

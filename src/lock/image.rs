@@ -35,7 +35,7 @@ pub enum ImageReference {
     Marketplace {
         /// Publisher, as in `Debian`.
         publisher: String,
-        /// Offer, as in `debian-12`.
+        /// Offer, as in `debian-13`.
         offer: String,
         /// Plan of the offer, as in `12-gen2`.
         sku: String,

@@ -443,21 +443,21 @@ mod exhaustive {
         project.assert_nothing_left().await;
     }
 
-    /// The release of Debian after the one of the shipped definitions.
+    /// The release before the present one of Debian.
     #[tokio::test]
-    async fn the_quickstart_is_baked_from_debian_13_and_tested() {
+    async fn the_quickstart_is_baked_from_debian_12_and_tested() {
         let Some(project) = TestProject::open(&["python3"]).await else {
             return;
         };
         let present = project.quickstart();
-        let later = present.replace("suite = \"bookworm\"", "suite = \"trixie\"");
-        assert_ne!(later, present, "the shipped suite has another name");
-        let release = "[[step]]\nname = \"release\"\ninline = \"grep -q VERSION_CODENAME=trixie /etc/os-release\"\n\n";
-        let (head, seal) = later.rsplit_once("[[step]]").expect("the seal");
-        let later = format!("{head}{release}{GROWN}[[step]]{seal}");
-        project.define("later", &later);
-        project.lock("later").await;
-        let text = build(&project, "later", &[], &[]).await;
+        let earlier = present.replace("suite = \"trixie\"", "suite = \"bookworm\"");
+        assert_ne!(earlier, present, "the shipped suite has another name");
+        let release = "[[step]]\nname = \"release\"\ninline = \"grep -q VERSION_CODENAME=bookworm /etc/os-release\"\n\n";
+        let (head, seal) = earlier.rsplit_once("[[step]]").expect("the seal");
+        let earlier = format!("{head}{release}{GROWN}[[step]]{seal}");
+        project.define("earlier", &earlier);
+        project.lock("earlier").await;
+        let text = build(&project, "earlier", &[], &[]).await;
         assert!(text.contains("checks passed"), "{text}");
         project.assert_nothing_left().await;
     }

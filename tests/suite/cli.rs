@@ -204,7 +204,7 @@ fn a_plan_needs_nothing_but_its_files() {
     let folder = project();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
     assert!(shipped.join("seal/install.sh").is_file());
-    let index = "[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"bookworm\"\ndate = \"2026-11-01T00:00:00Z\"\n";
+    let index = "[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"trixie\"\ndate = \"2026-11-01T00:00:00Z\"\n";
     let lock = folder.path().join("images/web/image.lock");
     fs::write(&lock, format!("schema = 1\nwanted = \"sha256:{}\"\n[qemu]\nkind = \"packages\"\n{index}sha256 = \"sha256:{}\"\n", "0".repeat(64), "1".repeat(64))).unwrap();
     let output = run(folder.path(), &["plan", "web"]);

@@ -192,7 +192,7 @@ fn releases_are_locked_for_the_architecture_of_each_base() {
     let AzureBase::Marketplace { sku, .. } = &mut azure.base else {
         panic!("another base");
     };
-    *sku = "12-arm64".to_owned();
+    *sku = "13-arm64".to_owned();
     let lock = locked(&both);
     let named = |release: &LockedRelease| format!("{} {}", release.arch, release.file);
     let files: Vec<_> = lock.releases.iter().map(named).collect();
@@ -283,7 +283,7 @@ fn a_lock_is_for_base_releases_and_their_source_alone() {
     }
     assert_ne!(
         first,
-        wanted(&text.replace("\"packages\"", "\"packages\"\nsuite = \"trixie\""))
+        wanted(&text.replace("\"packages\"", "\"packages\"\nsuite = \"bookworm\""))
     );
 }
 

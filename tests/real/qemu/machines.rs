@@ -192,7 +192,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
     else {
         panic!("packages were planned");
     };
-    let updates = index.iter_mut().find(|one| one.suite == "bookworm-updates");
+    let updates = index.iter_mut().find(|one| one.suite == "trixie-updates");
     updates.expect("an index").sha256 = Digest::hash_bytes("another day");
     let error = qemu
         .base(
@@ -204,7 +204,7 @@ async fn a_lock_of_another_day_is_refused_before_anything_is_installed() {
         .await
         .expect_err("refused");
     assert!(
-        matches!(&error, BuilderError::IndexChanged { locked, .. } if locked.suite == "bookworm-updates"),
+        matches!(&error, BuilderError::IndexChanged { locked, .. } if locked.suite == "trixie-updates"),
         "{error}"
     );
     let hint = error.hint().unwrap_or_default();

@@ -37,7 +37,7 @@ pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
     fs::write(image.join("image.lock"), lock).unwrap();
 }
 
-const PACKAGES: &str = "kind = \"packages\"\n[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"bookworm\"\n\
+const PACKAGES: &str = "kind = \"packages\"\n[[qemu.index]]\nmirror = \"http://deb.debian.org/debian\"\nsuite = \"trixie\"\n\
     date = \"2026-11-01T00:00:00Z\"\nsha256 = \"sha256:1111111111111111111111111111111111111111111111111111111111111111\"\n";
 
 /// Returns the missing programs, except those with absolute paths, which may exist here.

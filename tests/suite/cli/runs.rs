@@ -29,7 +29,7 @@ fn validate_and_plan_connect_to_nothing() {
     let base =
         format!("[base.qemu]\nkind = \"packages\"\nextra = []\nmirror = \"{address}/debian\"\n");
     let locked = format!(
-        "kind = \"packages\"\n[[qemu.index]]\nmirror = \"{address}/debian\"\nsuite = \"bookworm\"\n\
+        "kind = \"packages\"\n[[qemu.index]]\nmirror = \"{address}/debian\"\nsuite = \"trixie\"\n\
          date = \"2026-11-01T00:00:00Z\"\nsha256 = \"sha256:{}\"\n",
         "1".repeat(64)
     );

@@ -70,7 +70,7 @@ fn packages() -> Vec<Package> {
         version: "1.0-1".to_owned(),
         source: format!("package-{number:03}"),
     };
-    (0..176).map(package).collect()
+    (0..160).map(package).collect()
 }
 
 /// The manifest of the quickstart that pages show.
@@ -127,7 +127,8 @@ fn quickstart(project: &Project, version: &str, datacenter: &str) -> Manifest {
             check
         })
         .collect();
-    manifest.os.kernel = "6.1.0-56-cloud-amd64".to_owned();
+    manifest.os.kernel = "6.12.118+deb13-cloud-amd64".to_owned();
+    manifest.os.version = "13".to_owned();
     manifest.repro.not_pinned = vec!["times and generated ids within the image".to_owned()];
     if let Some(file) = &mut manifest.outputs[0].file {
         file.virtual_size = 4 << 30;
