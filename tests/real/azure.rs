@@ -28,7 +28,7 @@ const PACKAGES: [&str; 7] = [
 fn definition(project: &TestProject) -> String {
     let mut text = project.quickstart();
     for (shipped, here) in [
-        ("sku = \"12-gen2\"", "sku = \"12\""),
+        ("sku = \"13-gen2\"", "sku = \"13\""),
         ("[output.azure]", "ssh_port = 2222\n\n[output.azure]"),
     ] {
         assert!(text.contains(shipped), "it has no {shipped} any more");

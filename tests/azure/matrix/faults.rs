@@ -231,7 +231,14 @@ async fn build_at_speed(fault: &Fault, speed: Speed) -> Option<String> {
         Err(failed) => !failed.leftovers.is_empty(),
     };
     if leaked {
-        let swept = azure.sweep().await;
+        // A concurrent test that starts a program holds the lock of the run too, from its fork to
+        // its exec.
+        let limit = Instant::now() + Duration::from_secs(10);
+        let mut swept = azure.sweep().await;
+        while swept.is_empty() && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            swept = azure.sweep().await;
+        }
         assert!(
             swept.iter().all(|one| one.leftovers.is_empty()),
             "{fault:?}: {swept:?}"
