@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::builder::qemu::qmp::Qmp;
 use crate::event::Events;
 use crate::secret::{Scrubber, Secret};
 use crate::ssh::{ConnectionTimeouts, Connector, Endpoint, Keys, Script, SshError};
-use crate::wait::{Interrupt, Poll, Wait};
+use crate::wait::{Interrupt, Poll, Wait, pause_for};
 
 /// Limit for a server on a new port, from the start of a node. An emulated boot takes two minutes.
 const PORT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -39,9 +39,17 @@ const KEY: &str = "login-key";
 const PUBLIC_KEY: &str = "login-key.pub";
 const KNOWN_HOSTS: &str = "known-hosts";
 const LOCK: &str = "login.lock";
+const LAST: &str = "login-last";
 
 /// The start of the ids of ports in QEMU.
 const ID: &str = "login-";
+
+/// The highest number of a port on the bus of QEMU. Number 0 is for a console.
+const LAST_PORT: usize = 30;
+
+/// Limit for the end of a port in QEMU, which releases its socket a moment after the port.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A virtual serial port of a node.
 struct Port {
@@ -123,7 +131,7 @@ impl Machines {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
-            // QEMU may lose the event of a new connection, and no banner comes.
+            // Without a server, no banner comes.
             "ConnectTimeout=30",
             &known_hosts,
             &alias,
@@ -166,7 +174,7 @@ impl Machines {
     ) -> Result<Port, PlatformError> {
         let silent = Events::silent();
         let mut qmp = self.control(name, action, &silent, interrupt).await?;
-        let added = add(&mut qmp)
+        let added = add(&mut qmp, &self.node_folder(name))
             .await
             .map_err(PlatformError::control(action))?;
         drop(qmp);
@@ -217,15 +225,13 @@ impl Machines {
 }
 
 /// Adds a port, and removes those without a server.
-async fn add(qmp: &mut Qmp) -> io::Result<Port> {
+async fn add(qmp: &mut Qmp, folder: &Path) -> io::Result<Port> {
     let (used, unused): (Vec<_>, Vec<_>) =
         ports(qmp).await?.into_iter().partition(|port| port.is_open);
     for port in unused {
         remove(qmp, &port.id).await?;
     }
-    let mut ids = (1..).map(|number| format!("{ID}{number}"));
-    let id = ids.find(|id| used.iter().all(|port| port.id != *id));
-    let id = id.expect("numbers do not end");
+    let (id, number) = next_id(folder, &used)?;
     let address = json!({ "type": "inet", "data": { "host": "127.0.0.1", "port": "0" } });
     let socket = json!({ "addr": address, "server": true, "wait": false, "nodelay": true });
     let backend = json!({ "type": "socket", "data": socket });
@@ -233,25 +239,59 @@ async fn add(qmp: &mut Qmp) -> io::Result<Port> {
     qmp.run("chardev-add", chardev).await?;
     let device = json!({
         "driver": "virtserialport", "bus": format!("{SERIAL_BUS}.0"), "id": id, "chardev": id,
-        "name": format!("{LOGIN}-{id}"),
+        "nr": number, "name": format!("{LOGIN}-{id}"),
     });
     qmp.run("device_add", device).await?;
     let added = ports(qmp).await?.into_iter().find(|port| port.id == id);
     added.ok_or_else(|| io::Error::other("QEMU does not list the new port"))
 }
 
+/// Returns the id and the number of the next port.
+///
+/// Numbers are used in turn: the device in the node has the number in its name, and systemd drops
+/// the start of a unit for it while the last one of the same name still stops.
+fn next_id(folder: &Path, used: &[Port]) -> io::Result<(String, usize)> {
+    let file = folder.join(LAST);
+    let last = fs::read_to_string(&file).ok();
+    let last: usize = last.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let numbers = (0..LAST_PORT).map(|step| (last + step) % LAST_PORT + 1);
+    let mut ids = numbers.map(|number| (format!("{ID}{number}"), number));
+    let next = ids.find(|(id, _)| used.iter().all(|port| port.id != *id));
+    let (id, number) = next.ok_or_else(|| io::Error::other("all ports for logins are used"))?;
+    fs::write(&file, number.to_string())?;
+    Ok((id, number))
+}
+
 /// Removes a port. The server in the node ends.
 async fn remove(qmp: &mut Qmp, id: &str) -> io::Result<()> {
     // Fails if an earlier removal was interrupted.
     let _ = qmp.run("device_del", json!({ "id": id })).await;
-    qmp.run("chardev-remove", json!({ "id": id })).await?;
-    Ok(())
+    let began = Instant::now();
+    loop {
+        match qmp.run("chardev-remove", json!({ "id": id })).await {
+            Err(_busy) if began.elapsed() < REMOVAL_TIMEOUT => {
+                pause_for(REMOVAL_PAUSE).await;
+            }
+            removed => return removed.map(drop),
+        }
+    }
 }
 
 async fn ports(qmp: &mut Qmp) -> io::Result<Vec<Port>> {
-    let devices = qmp.run("query-chardev", json!({})).await?;
-    let devices = devices.as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(devices.iter().filter_map(port).collect())
+    let sockets = qmp.run("query-chardev", json!({})).await?;
+    let devices = qmp
+        .run("qom-list", json!({ "path": "/machine/peripheral" }))
+        .await?;
+    let [sockets, devices] =
+        [&sockets, &devices].map(|list| list.as_array().map(Vec::as_slice).unwrap_or_default());
+    let mut ports: Vec<Port> = sockets.iter().filter_map(port).collect();
+    for port in &mut ports {
+        // A socket may outlive its device.
+        port.is_open &= devices
+            .iter()
+            .any(|device| device["name"] == port.id.as_str());
+    }
+    Ok(ports)
 }
 
 /// Reads a character device like `disconnected:tcp:127.0.0.1:42027,server=on`.
