@@ -294,6 +294,27 @@ fn kvm_is_used_only_where_a_processor_virtualizes() {
 }
 
 #[test]
+fn old_versions_of_qemu_emulate_in_one_thread() {
+    let table = [
+        (
+            "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
+            Accelerator::TcgOneThread,
+        ),
+        ("QEMU emulator version 8.0.4", Accelerator::TcgOneThread),
+        ("QEMU emulator version 8.1.0", Accelerator::Tcg),
+        (
+            "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright (c)",
+            Accelerator::Tcg,
+        ),
+        ("QEMU emulator version unknown", Accelerator::TcgOneThread),
+        ("", Accelerator::TcgOneThread),
+    ];
+    for (printed, expected) in table {
+        assert_eq!(accelerator::emulation_of(printed), expected, "{printed}");
+    }
+}
+
+#[test]
 fn requirements_name_packages() {
     let lines: Vec<String> = requirements(&QemuOptions::new("cache"))
         .iter()

@@ -190,8 +190,13 @@ pub(super) async fn start(
 ) -> Result<QemuMachine, BuilderError> {
     check_role(boot.role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
-    let accelerator = choose_accelerator();
-    if accelerator == Accelerator::Tcg {
+    let accelerator = match choose_accelerator() {
+        // It mostly resumes, and if it boots and ends by the emulator, it is started again.
+        Accelerator::Tcg if is_direct_build(boot) => Accelerator::Tcg,
+        Accelerator::Tcg => accelerator::emulation(&options.tools.qemu_system, interrupt).await?,
+        other => other,
+    };
+    if accelerator.is_emulation() {
         events.note("KVM is not available: the VM is emulated, which is several times slower");
     }
     let launch = Launch {
@@ -203,6 +208,12 @@ pub(super) async fn start(
         interrupt,
     };
     snapshot::start(launch, teardown).await
+}
+
+/// Whether this is the first start of a build VM that boots its kernel directly, so that no step
+/// reboots it.
+fn is_direct_build(boot: &Boot<'_>) -> bool {
+    boot.role == "build" && boot.disk.kernel.is_some() && !boot.is_retry
 }
 
 /// The way to start a VM.

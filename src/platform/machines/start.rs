@@ -111,7 +111,8 @@ impl Machines {
         let cluster = cluster_argument(&self.site);
         let cpus = match self.accelerator {
             Accelerator::Kvm => 2,
-            Accelerator::Tcg => 1,
+            // Nothing runs at the same time, so one thread is enough.
+            Accelerator::Tcg | Accelerator::TcgOneThread => 1,
         };
         let parts = NodeParts {
             cluster: &cluster,

@@ -161,7 +161,7 @@ impl Vm {
         let kvm = vault_bake::builder::qemu::kvm_works();
         let (accelerator, cpu) = match kvm {
             true => Accelerator::Kvm.options(),
-            false => Accelerator::Tcg.options(),
+            false => Accelerator::TcgOneThread.options(),
         };
         let forward = format!("hostfwd=tcp:{}:{}-:22", address.ip(), address.port());
         let log = fs::File::create(file("qemu.log")).map_err(|error| error.to_string())?;

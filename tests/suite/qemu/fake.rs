@@ -77,6 +77,7 @@ esac
 
 /// Each start has a number, and a file with its further behaviour.
 const QEMU: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo 'QEMU emulator version 9.2.0'; exit; }
 ulimit -c 0
 echo "$*" >>'LAB/starts'
 start=$(wc -l <'LAB/starts')

@@ -17,6 +17,12 @@ pub enum Accelerator {
     Kvm,
     /// By emulation, which works everywhere and is several times slower.
     Tcg,
+    /// By emulation of all processors in one thread, for QEMU before 8.1.
+    ///
+    /// With a thread for each processor, such a QEMU may run code of the guest's kernel that the
+    /// kernel has just changed: <https://bugzilla.redhat.com/show_bug.cgi?id=2216496>. With the
+    /// kernel of Debian 13, some boots of a hundred ended so.
+    TcgOneThread,
 }
 
 impl Accelerator {
@@ -28,13 +34,18 @@ impl Accelerator {
     pub fn options(self) -> (&'static str, &'static str) {
         match self {
             Self::Kvm => ("kvm", "host"),
-            Self::Tcg => (
-                "tcg,thread=multi,tb-size=512",
-                "max,erms=off,fsrm=off,la57=off",
-            ),
+            Self::Tcg => ("tcg,thread=multi,tb-size=512", EMULATED_PROCESSOR),
+            Self::TcgOneThread => ("tcg,thread=single,tb-size=512", EMULATED_PROCESSOR),
         }
     }
+
+    /// Returns whether processors are emulated.
+    pub fn is_emulation(self) -> bool {
+        self != Self::Kvm
+    }
 }
+
+const EMULATED_PROCESSOR: &str = "max,erms=off,fsrm=off,la57=off";
 
 /// The UEFI firmware files of one VM.
 #[derive(Clone, Debug, PartialEq, Eq)]

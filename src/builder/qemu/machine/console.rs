@@ -35,7 +35,7 @@ impl Console {
     pub(super) fn kernel_end(&mut self) -> Option<EndCause> {
         if self.kernel_end.is_none() && self.read_on().is_ok() {
             let has = |text: &[u8]| self.rest.windows(text.len()).any(|found| found == text);
-            self.kernel_end = if self.accelerator == Accelerator::Tcg && has(STALE_BREAKPOINT) {
+            self.kernel_end = if self.accelerator.is_emulation() && has(STALE_BREAKPOINT) {
                 Some(EndCause::Emulation)
             } else {
                 has(PANIC).then_some(EndCause::GuestPanic)

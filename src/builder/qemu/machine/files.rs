@@ -201,7 +201,7 @@ fn credential(
     let name = Part::Credential.name(boot.role);
     let purpose = match boot.role {
         "build" => Purpose::Build {
-            emulated: accelerator == Accelerator::Tcg,
+            emulated: accelerator.is_emulation(),
         },
         _ => Purpose::BootTest,
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::arguments::{Accelerator, Arguments};
+use super::arguments::Arguments;
 use super::run_files::Part;
 use super::{Launch, QemuMachine, StartMode, files, key_channel, migration};
 use crate::builder::access::{self, Purpose};
@@ -74,7 +74,7 @@ fn snapshot_slot(launch: &Launch<'_>) -> Result<Option<SnapshotSlot>, BuilderErr
         ..
     } = launch;
     let can_resume = options.use_snapshots
-        && *accelerator == Accelerator::Tcg
+        && accelerator.is_emulation()
         && boot.role == "build"
         && !boot.is_retry
         && boot.disk.access == AccessBy::Credentials
