@@ -13,8 +13,8 @@ use crate::project::{TestProject, output_text};
 use machines::QemuMachines;
 use testing::azure::{Config, Simulator};
 
-/// The packages of the quickstart, and cloud-init, which reads custom data.
-const PACKAGES: [&str; 7] = [
+/// The packages of the quickstart, and cloud-init, which reads custom data and needs `resize2fs`.
+const PACKAGES: [&str; 8] = [
     "jq",
     "logrotate",
     "nftables",
@@ -22,6 +22,7 @@ const PACKAGES: [&str; 7] = [
     "python3",
     "systemd-timesyncd",
     "cloud-init",
+    "e2fsprogs",
 ];
 
 /// The shipped definition for the VMs behind the simulator, which start by BIOS.
