@@ -26,13 +26,13 @@ struct Table {
 
 const CONSUL: Table = Table {
     product: "consul",
-    newest: (2, 0),
+    newest: (2, 1),
     source: CONSUL_SOURCE,
 };
 
 const VAULT: Table = Table {
     product: "vault",
-    newest: (2, 0),
+    newest: (2, 2),
     source: VAULT_SOURCE,
 };
 

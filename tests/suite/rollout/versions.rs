@@ -17,6 +17,7 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
         ("consul", "1.20.1", "1.21.8", ""),
         ("consul", "1.21.7", "2.0.0", ""),
         ("consul", "1.21.9", "2.0.3", ""),
+        ("consul", "2.0.0", "2.1.0", ""),
         ("consul", "1.8.7+dfsg1", "1.8.7", ""),
         (
             "consul",
@@ -58,7 +59,13 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
             "consul",
             "1.21.7",
             "2.1.0",
-            "2.1.0 is newer than the table of 2026-11-28",
+            "this jump to a new major version is in no table",
+        ),
+        (
+            "consul",
+            "2.1.0",
+            "2.2.0",
+            "2.2.0 is newer than the table of 2026-11-28",
         ),
         (
             "consul",
@@ -82,6 +89,7 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
         ("vault", "1.14.9", "1.15.0", ""),
         ("vault", "1.2.0", "1.21.1", ""),
         ("vault", "1.2.0", "2.0.0", ""),
+        ("vault", "2.0.0", "2.2.2", ""),
         (
             "vault",
             "1.15.0",
@@ -97,8 +105,8 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
         (
             "vault",
             "1.21.0",
-            "2.1.0",
-            "2.1.0 is newer than the table of 2026-11-28",
+            "2.3.0",
+            "2.3.0 is newer than the table of 2026-11-28",
         ),
         ("vault", "1.15.0", "latest", "`latest` is no version"),
     ];
