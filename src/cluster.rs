@@ -42,12 +42,6 @@ pub use renew::renew;
 pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};
 
-/// The port of Vault's listener.
-pub const VAULT_PORT: u16 = 8200;
-
-/// The port of Consul's management listener.
-pub const CONSUL_PORT: u16 = 8501;
-
 /// A cluster and the places that belong to it.
 #[derive(Clone, Copy)]
 pub struct Cluster<'a> {

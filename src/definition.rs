@@ -32,9 +32,7 @@ pub use azure::{
 pub use base::{Firmware, QemuBase};
 pub use kind::Type;
 pub(crate) use kind::is_variable_name;
-pub use options::{
-    Compression, MachineSpec, Network, OutputSpec, PRODUCTS, ReleaseSource, fingerprint,
-};
+pub use options::{Compression, MachineSpec, Network, OutputSpec, ReleaseSource, fingerprint};
 pub use problem::{Location, Problem, Problems, closest_match};
 pub(crate) use problem::{ProblemLog, quoted_list};
 pub use steps::{Action, Step};

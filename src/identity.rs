@@ -14,11 +14,13 @@ mod verify;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::product_config::{consul, to_json_text};
+use crate::product::config::to_json_text;
+use crate::product::consul::config as consul;
 use crate::secret::Secret;
 
 use archive::Members;
 
+pub use crate::product::Leaf;
 pub use authority::Authority;
 pub use certificate::not_after;
 pub use check::{CheckedCertificate, CheckedIdentity, Products, check};
@@ -54,15 +56,6 @@ pub struct Identity {
     pub consul_fragment: Secret,
     /// The time of creation.
     pub made_at: Timestamp,
-}
-
-/// A certificate and its key.
-#[derive(Clone)]
-pub struct Leaf {
-    /// The certificate, then its chain, PEM.
-    pub certificate_pem: String,
-    /// The key, PKCS #8 PEM.
-    pub key_pem: Secret,
 }
 
 impl Identity {

@@ -169,15 +169,17 @@ pub mod sign;
 pub mod azure;
 pub mod network;
 
-// image
+// product
 pub mod version_changes;
-pub mod product_config;
+pub mod lint;
+pub mod product;
+
+// image
 pub mod definition;
 pub mod release;
 pub mod lock;
 pub mod provisioner;
 pub mod plan;
-pub mod lint;
 
 // build
 pub mod ssh;
@@ -199,7 +201,6 @@ pub mod resolve;
 pub mod terraform;
 
 // cluster
-pub mod product;
 pub mod platform;
 pub mod cluster;
 pub mod rollout;

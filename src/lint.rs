@@ -1,24 +1,23 @@
-//! Lints configuration of Vault and Consul: it finds settings that are accepted but unsafe.
-//! Takes HCL or JSON files, or a plan, returns [`Finding`]s with reason, source and fix.
-//! Errors that the products report themselves are left to them.
+//! Lints configuration: it finds settings that a product accepts, but that are unsafe.
+//! Takes HCL or JSON files, and a [`Profile`] of the product with its rules.
+//! Returns [`Finding`]s with reason, source and fix.
+//! Errors that a product reports itself are left to it.
 
-mod address;
-mod command;
-mod consul;
+pub(crate) mod address;
+pub(crate) mod command;
 mod document;
-mod environment;
+pub(crate) mod environment;
 mod error;
 mod finding;
-mod join;
-mod modes;
+pub(crate) mod join;
+pub(crate) mod modes;
 mod names;
 mod overlay;
+mod profile;
 mod read;
-mod secrets;
-mod steps;
-mod suites;
-mod tree;
-mod vault;
+pub(crate) mod secrets;
+pub(crate) mod suites;
+pub(crate) mod tree;
 
 use std::fs;
 use std::path::Path;
@@ -29,56 +28,12 @@ use serde_json::Value;
 use document::{Located, Node};
 pub use error::LintError;
 pub use finding::{Finding, Severity};
-pub use steps::{check_allowed, lint_plan, lint_steps};
+pub use names::Names;
+pub use overlay::{Meaning, Override, Precedence};
+pub use profile::{Profile, Repeated};
 
 use crate::hcl1::{Position, SyntaxError};
 use crate::version_changes::VersionChange;
-
-/// The product that a configuration is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Product {
-    /// A Consul agent, server or client.
-    Consul,
-    /// A Vault server.
-    Vault,
-}
-
-impl Product {
-    /// All products.
-    pub const ALL: [Self; 2] = [Self::Consul, Self::Vault];
-
-    /// Returns the name as in file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Consul => "consul",
-            Self::Vault => "vault",
-        }
-    }
-
-    /// Returns the name as in sentences.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Consul => "Consul",
-            Self::Vault => "Vault",
-        }
-    }
-
-    /// Returns the id that a definition allows to skip files of this product that cannot be parsed.
-    pub(crate) fn unparsed_rule_id(self) -> &'static str {
-        match self {
-            Self::Consul => "consul.unreadable",
-            Self::Vault => "vault.unreadable",
-        }
-    }
-
-    fn rules(self) -> impl Iterator<Item = &'static Rule> {
-        let parts = match self {
-            Self::Consul => consul::RULES,
-            Self::Vault => vault::RULES,
-        };
-        parts.iter().copied().flatten()
-    }
-}
 
 /// The purpose of a configuration, which decides what it must and must not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,17 +58,12 @@ pub struct Rule {
     pub source: &'static str,
     /// Setting to write instead.
     pub fix: &'static str,
-    check: fn(&Subject) -> Vec<Hit>,
-}
-
-/// Returns all rules, Consul's first.
-pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    Product::ALL.into_iter().flat_map(Product::rules)
+    pub(crate) check: fn(&Subject) -> Vec<Hit>,
 }
 
 /// The files of one product that a node reads together.
 pub struct Configuration {
-    product: Product,
+    product: &'static Profile,
     version: Option<Version>,
     /// Version of the agent that stores Vault's data, if it is known.
     consul: Option<Version>,
@@ -124,32 +74,32 @@ pub struct Configuration {
 }
 
 /// The input of rules.
-struct Subject<'a> {
+pub struct Subject<'a> {
     /// All files, merged.
-    root: &'a Value,
+    pub(crate) root: &'a Value,
     /// Variables of the unit by name.
-    environment: &'a Value,
-    files: usize,
-    version: Option<&'a Version>,
+    pub(crate) environment: &'a Value,
+    pub(crate) files: usize,
+    pub(crate) version: Option<&'a Version>,
     /// Version of the agent that stores Vault's data, if it is known.
-    consul: Option<&'a Version>,
-    role: Role,
+    pub(crate) consul: Option<&'a Version>,
+    pub(crate) role: Role,
 }
 
 impl Subject<'_> {
     /// Tells if the version has this change. Without a version, the newest is assumed.
-    fn has(&self, change: &VersionChange) -> bool {
+    pub(crate) fn has(&self, change: &VersionChange) -> bool {
         self.version.is_none_or(|version| change.is_in(version))
     }
 }
 
 /// A key that breaks a rule, and its value.
-struct Hit {
-    key: String,
-    found: String,
+pub struct Hit {
+    pub(crate) key: String,
+    pub(crate) found: String,
 }
 
-fn hit(key: &str, found: impl Into<String>) -> Hit {
+pub(crate) fn hit(key: &str, found: impl Into<String>) -> Hit {
     Hit {
         key: key.to_owned(),
         found: found.into(),
@@ -157,12 +107,12 @@ fn hit(key: &str, found: impl Into<String>) -> Hit {
 }
 
 /// Returns the value at `key` as text, or "nothing".
-fn value_text(root: &Value, key: &str) -> String {
+pub(crate) fn value_text(root: &Value, key: &str) -> String {
     tree::at(root, key).map_or_else(|| "nothing".to_owned(), Value::to_string)
 }
 
 /// Returns a hit for each of `keys` that is set to `refused`.
-fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
+pub(crate) fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
     let broken = keys
         .iter()
         .filter(|key| tree::is(root, key) == Some(refused));
@@ -171,9 +121,9 @@ fn must_not_be(root: &Value, refused: bool, keys: &[&str]) -> Vec<Hit> {
 
 impl Configuration {
     /// Creates a configuration without files. Without a `version`, the newest is assumed.
-    pub fn new(product: Product, version: Option<Version>, role: Role) -> Self {
+    pub fn new(product: impl Into<&'static Profile>, version: Option<Version>, role: Role) -> Self {
         Self {
-            product,
+            product: product.into(),
             version,
             consul: None,
             role,
@@ -190,8 +140,8 @@ impl Configuration {
 
     /// Adds a file, which is parsed as its product does.
     ///
-    /// Consul reads a file whose name ends in `.json` as JSON. Otherwise a file is JSON if its
-    /// first character is `{`.
+    /// A file is JSON if its first character is `{`. For some products, such as Consul, it is JSON
+    /// too if its name ends in `.json`.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), LintError> {
         if environment::is_environment(file) {
             let variables = environment::parse(file, text);
@@ -247,7 +197,7 @@ impl Configuration {
         {
             return Err(LintError::NoFiles {
                 path: path.to_owned(),
-                product: self.product.name(),
+                product: self.product.name,
             });
         }
         for file in files {
@@ -257,15 +207,23 @@ impl Configuration {
         Ok(())
     }
 
+    /// Tells if nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.environment.is_empty()
+    }
+
     /// Applies all rules and returns the findings in the order of the rules.
     pub fn lint(&self) -> Vec<Finding> {
         let mut document = Node::empty();
         for (_, node) in &self.files {
             document.merge(node.clone());
         }
-        if self.product == Product::Vault {
-            overlay::apply(&mut document, &self.environment, self.files.len());
-        }
+        overlay::apply(
+            self.product.overrides,
+            &mut document,
+            &self.environment,
+            self.files.len(),
+        );
         let root = document.to_value();
         let variables = self
             .environment
@@ -342,6 +300,6 @@ fn is_configuration(name: &str) -> bool {
 }
 
 /// Tells if a file of a folder is configuration, or sets variables of the unit.
-fn is_linted(name: &str) -> bool {
+pub(crate) fn is_linted(name: &str) -> bool {
     is_configuration(name) || environment::is_environment(name)
 }

@@ -5,6 +5,7 @@
 mod base;
 mod inputs;
 mod interpreter;
+pub mod lint;
 mod order;
 mod show;
 mod steps;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, HashingWriter};
 use crate::event::Events;
+use crate::product::publisher::HASHICORP;
 use crate::wait::Interrupt;
 
 mod archive;
@@ -36,13 +37,6 @@ pub use name::{Architecture, ReleaseName};
 use cache::{Cache, off_thread};
 use publication::Publication;
 
-/// The URL of HashiCorp's release server.
-pub(crate) const OFFICIAL_BASE: &str = "https://releases.hashicorp.com";
-/// The URL of HashiCorp's public key.
-pub(crate) const OFFICIAL_KEY_URL: &str = "https://www.hashicorp.com/.well-known/pgp-key.txt";
-/// The primary fingerprint of HashiCorp's key.
-pub(crate) const OFFICIAL_FINGERPRINT: &str = "C874011F0AB405110D02105534365D9472D7468F";
-
 /// A source of releases, and the key that must have signed them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseMirror {
@@ -58,9 +52,9 @@ impl ReleaseMirror {
     /// Returns HashiCorp's release server and key.
     pub fn official() -> Self {
         Self {
-            base: OFFICIAL_BASE.to_owned(),
+            base: HASHICORP.base.to_owned(),
             key_file: None,
-            fingerprint: OFFICIAL_FINGERPRINT.to_owned(),
+            fingerprint: HASHICORP.fingerprint.to_owned(),
         }
     }
 }
@@ -187,7 +181,7 @@ pub async fn resolve(
         sha256,
         sums_sha256: Digest::hash_bytes(&sums),
         signature_sha256: Digest::hash_bytes(&signature),
-        official: signed.primary_fingerprint == OFFICIAL_FINGERPRINT,
+        official: signed.primary_fingerprint == HASHICORP.fingerprint,
         primary_fingerprint: signed.primary_fingerprint,
         signing_fingerprint: signed.signing_fingerprint,
         signed_at: signed.signed_at.to_string(),

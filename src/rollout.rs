@@ -21,7 +21,6 @@ mod prepare;
 pub mod record;
 mod status;
 pub mod targets;
-pub mod versions;
 
 use std::path::PathBuf;
 

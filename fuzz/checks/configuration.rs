@@ -1,6 +1,7 @@
 //! Checks the linter with any configuration file of Vault or Consul.
 
-use vault_bake::lint::{Configuration, LintError, Product, Role};
+use vault_bake::lint::{Configuration, LintError, Role};
+use vault_bake::product::Product;
 
 /// Returns whether Vault would read `data`. Panics if the linter reports a line that the file does
 /// not have.

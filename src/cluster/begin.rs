@@ -11,7 +11,7 @@ use super::state::{NodeState, Phase, PlatformKind, State, StateError, StateFolde
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
 use crate::platform;
-use crate::product_config::consul::answers;
+use crate::product::consul::config::answers;
 use crate::store::backend::Backend;
 use crate::terminal::counted;
 

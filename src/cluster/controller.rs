@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use super::file::ClusterFile;
-use super::front::VAULT_NAME;
 use super::identities::{authority, existing_secret};
 use super::secrets::SecretName;
 use super::state::NodeState;
-use super::{CONSUL_PORT, Cluster, ClusterError, Context, VAULT_PORT};
+use super::{Cluster, ClusterError, Context};
 use crate::identity::Request;
 use crate::platform::Platform;
+use crate::product::consul::{API_PORT as CONSUL_PORT, server_name};
+use crate::product::vault::{API_PORT as VAULT_PORT, SERVER_NAME as VAULT_NAME};
 use crate::product::{Endpoint, TlsMaterial, consul, vault};
 use crate::secret::Secret;
 
@@ -57,7 +58,7 @@ impl Controller {
         node: &NodeState,
         context: &Context<'_>,
     ) -> Result<consul::Client, ClusterError> {
-        let server_name = format!("server.{}.consul", file.datacenter);
+        let server_name = server_name(&file.datacenter);
         let endpoint = endpoint(platform, node, CONSUL_PORT, server_name, context).await?;
         Ok(consul::Client::new(&endpoint, &self.tls)?)
     }

@@ -15,15 +15,13 @@ use std::time::Duration;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use crate::process::Program;
+use crate::product::vault::SERVER_NAME as VAULT_NAME;
 
 pub use runtime::Runtime;
 pub use status::{Health, Mode, ServerStatus};
 
 /// HAProxy, as Debian installs it: the search path of most users lacks the folder.
 pub const HAPROXY: &str = "/usr/sbin/haproxy";
-
-/// The name in the certificate of each node, which probes expect.
-pub const VAULT_NAME: &str = "vault.service.consul";
 
 /// The path of the probe. Active nodes and standbys answer 200: a standby forwards requests.
 /// A node that is sealed, not initialized or without a way to the active node answers otherwise.

@@ -15,14 +15,14 @@ use super::policies::{self, Policy};
 use super::secrets::SecretName;
 use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
 use super::vault::{self, VaultNode};
-use super::{
-    CONSUL_PORT, Cluster, ClusterError, Context, UpOptions, VAULT_PORT, operator_token, serve,
-};
+use super::{Cluster, ClusterError, Context, UpOptions, operator_token, serve};
 use crate::identity::{self, Products};
 use crate::platform::containers::Containers;
 use crate::platform::machines::Machines;
 use crate::platform::{IdentityArchive, Node, Platform};
 use crate::product;
+use crate::product::consul::API_PORT as CONSUL_PORT;
+use crate::product::vault::API_PORT as VAULT_PORT;
 use crate::secret::Secret;
 
 /// Whether the shares of Vault's unseal key are known.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::file::{FrontKind, TierName};
 use super::front::{self, FrontConfig, Listener, Server};
 use super::state::State;
-use super::{Cluster, ClusterError, Context, VAULT_PORT};
+use super::{Cluster, ClusterError, Context};
 use crate::platform::{Platform, Site};
 use crate::process::with_argument;
+use crate::product::vault::API_PORT as VAULT_PORT;
 use crate::teardown::{Leftover, processes};
 use crate::wait::Interrupt;
 

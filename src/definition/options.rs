@@ -11,6 +11,8 @@ use super::document::{Item, Table};
 use super::problem::{Location, Problem, quoted_list};
 use super::variables::Variables;
 use crate::http;
+use crate::product::Product;
+use crate::product::publisher::HASHICORP;
 
 /// The shape of the build VM on QEMU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,15 +87,12 @@ pub struct ReleaseSource {
 impl Default for ReleaseSource {
     fn default() -> Self {
         Self {
-            mirror: String::from("https://releases.hashicorp.com"),
+            mirror: HASHICORP.base.to_owned(),
             key_file: None,
-            fingerprint: String::from("C874011F0AB405110D02105534365D9472D7468F"),
+            fingerprint: HASHICORP.fingerprint.to_owned(),
         }
     }
 }
-
-/// Products whose releases a definition can name.
-pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
 
 /// Reads `[machine.qemu]`.
 pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpec {
@@ -148,7 +147,7 @@ pub(super) fn releases(
     let Some(mut table) = root.take_table("releases")? else {
         return Ok(BTreeMap::new());
     };
-    table.reject_unknown(&PRODUCTS);
+    table.reject_unknown(&Product::NAMES);
     let (at, found) = (table.at.clone(), table.found.clone());
     let release = |(product, item): (String, Item)| {
         let at = item.at.clone();

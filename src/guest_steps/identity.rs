@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{ProvisionError, StepContext};
+use crate::product::Product;
 use crate::ssh::{Archive, Script, Session};
 
 /// Uploads the identity archive `tar` and starts the services that wait for it.
@@ -23,9 +24,12 @@ pub async fn give_identity(
         .upload(&folder, Some(size), write, guest.events, guest.interrupt)
         .await
         .map_err(ssh_error)?;
+    let units = Product::ALL.map(Product::unit);
     let script = Script {
         name: "identity".to_owned(),
-        text: START.replace("FOLDER", &folder),
+        text: START
+            .replace("FOLDER", &folder)
+            .replace("UNITS", &units.join(" ")),
         timeout: Duration::from_secs(180),
     };
     session
@@ -44,7 +48,7 @@ mkdir -p "$(dirname "$seed_device")"
 ln -sfn FOLDER/seed "$seed_device"
 systemctl reset-failed
 systemctl restart vault-bake-identity.service || :
-for unit in consul.service vault.service; do
+for unit in UNITS; do
     ! systemctl cat "$unit" >/dev/null 2>&1 || systemctl start "$unit" || :
 done
 "#;

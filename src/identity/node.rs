@@ -8,7 +8,9 @@ use semver::Version;
 
 use super::archive::Members;
 use super::{Authority, IdentityError, Leaf, check_labels};
-use crate::product_config::{consul, to_json_text};
+use crate::product::config::to_json_text;
+use crate::product::consul::config as consul;
+use crate::product::vault;
 use crate::secret::Secret;
 
 /// The identity of one node.
@@ -61,8 +63,8 @@ impl VaultNode {
         let url = |port| Secret::new(format!("https://{host}:{port}"));
         let env = [
             ("CONSUL_HTTP_TOKEN", consul_token.clone()),
-            ("VAULT_API_ADDR", url(8200)),
-            ("VAULT_CLUSTER_ADDR", url(8201)),
+            ("VAULT_API_ADDR", url(vault::API_PORT)),
+            ("VAULT_CLUSTER_ADDR", url(vault::CLUSTER_PORT)),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value));
         Self { env: env.into() }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::archive::{self, Members};
 use super::check::NodeFile;
 use super::{Authority, IdentityError, Request, certificate, verify};
+use crate::product::Product;
 use crate::secret::Secret;
 use crate::wait::Interrupt;
 
@@ -23,7 +24,7 @@ pub async fn renew(
         node: node.clone(),
         reason,
     };
-    for product in ["consul", "vault"] {
+    for product in Product::NAMES {
         let Ok(old) = members.get(&format!("{product}/tls.crt")) else {
             continue;
         };

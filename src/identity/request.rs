@@ -10,6 +10,7 @@ use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage, SubjectAlternativeNam
 use openssl::x509::{X509Extension, X509Name, X509ReqBuilder, X509v3Context};
 
 use super::certificate;
+use crate::product::{consul, vault};
 
 /// A certificate to issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +26,13 @@ pub struct Request {
 impl Request {
     /// Returns the certificate of a Consul agent. A server has a datacenter here.
     pub fn consul(server_of: Option<&str>, address: Option<IpAddr>, valid_h: i64) -> Self {
-        let server = server_of.map(|datacenter| format!("server.{datacenter}.consul"));
+        let server = server_of.map(consul::server_name);
         Self::local(server, address, valid_h)
     }
 
     /// Returns the certificate of Vault.
     pub fn vault(address: Option<IpAddr>, valid_h: i64) -> Self {
-        Self::local(Some("vault.service.consul".to_owned()), address, valid_h)
+        Self::local(Some(vault::SERVER_NAME.to_owned()), address, valid_h)
     }
 
     /// Adds the names of this computer, under which a service of the node reaches another.

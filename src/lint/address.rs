@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::tree;
 
 /// Returns host and port, without scheme, user, path and query.
-pub(super) fn authority(address: &str) -> &str {
+pub(crate) fn authority(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     // Templates of go-sockaddr use these characters, and have neither path nor user.
     if rest.contains("{{") {
@@ -19,7 +19,7 @@ pub(super) fn authority(address: &str) -> &str {
 }
 
 /// Returns the host, without brackets and zone.
-pub(super) fn host(address: &str) -> &str {
+pub(crate) fn host(address: &str) -> &str {
     let authority = authority(address.trim());
     let bracketed = authority
         .strip_prefix('[')
@@ -35,23 +35,23 @@ pub(super) fn host(address: &str) -> &str {
 }
 
 /// Returns the scheme in lower case, as Go's `url.Parse` does.
-pub(super) fn scheme(address: &str) -> Option<String> {
+pub(crate) fn scheme(address: &str) -> Option<String> {
     let (scheme, _) = address.trim().split_once("://")?;
     Some(scheme.to_ascii_lowercase())
 }
 
 /// Tells if the address has the scheme `expected`, in any case.
-pub(super) fn has_scheme(address: &str, expected: &str) -> bool {
+pub(crate) fn has_scheme(address: &str, expected: &str) -> bool {
     scheme(address).is_some_and(|scheme| scheme == expected)
 }
 
 /// Tells if the address is a Unix socket.
-pub(super) fn is_socket(address: &str) -> bool {
+pub(crate) fn is_socket(address: &str) -> bool {
     has_scheme(address, "unix")
 }
 
 /// Tells if the address is `0.0.0.0` or `::`, in any spelling.
-pub(super) fn is_wildcard(address: &str) -> bool {
+pub(crate) fn is_wildcard(address: &str) -> bool {
     let host = host(address);
     if host.is_empty() {
         return true;
@@ -64,7 +64,7 @@ pub(super) fn is_wildcard(address: &str) -> bool {
 }
 
 /// Tells if only this machine can reach the address.
-pub(super) fn is_loopback(address: &str) -> bool {
+pub(crate) fn is_loopback(address: &str) -> bool {
     let host = host(address);
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let named = ["localhost", "ip6-localhost", "localhost.localdomain"].contains(&name.as_str());
@@ -97,7 +97,7 @@ fn numbers(host: &str) -> Option<Vec<u32>> {
 
 /// Tells if networks together cover all public addresses of IPv4 or of IPv6. An item may have
 /// several networks, separated by commas.
-pub(super) fn cover_all_addresses(networks: &[&str]) -> bool {
+pub(crate) fn cover_all_addresses(networks: &[&str]) -> bool {
     let all = networks.iter().flat_map(|one| one.split(','));
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for network in all.map(|one| one.trim_matches(['[', ']', '"', ' '])) {

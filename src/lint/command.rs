@@ -22,7 +22,7 @@ const JOINED: &[&str] = &["mysql", "mysqladmin", "mysqldump", "mariadb", "sshpas
 const CLIENTS: &[&str] = &["curl", "http", "https"];
 
 /// Returns the indices of words that are secrets, or commands with a secret.
-pub(super) fn secret_words(words: &[&str]) -> Vec<usize> {
+pub(crate) fn secret_words(words: &[&str]) -> Vec<usize> {
     let program = program(words);
     let is_secret = |at: usize| {
         let word = words[at];
@@ -35,7 +35,7 @@ pub(super) fn secret_words(words: &[&str]) -> Vec<usize> {
 }
 
 /// Tells if a shell command has a secret among its words.
-pub(super) fn has_secret(line: &str) -> bool {
+pub(crate) fn has_secret(line: &str) -> bool {
     let words = line.split_whitespace();
     let words: Vec<&str> = words
         .map(|word| word.trim_matches(['"', '\'', ';', '(', ')']))

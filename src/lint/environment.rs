@@ -8,7 +8,7 @@ pub(super) fn is_environment(name: &str) -> bool {
 }
 
 /// Tells by its path if a file sets variables of this product.
-pub(super) fn is_for(product: &str, path: &str) -> bool {
+pub(crate) fn is_for(product: &str, path: &str) -> bool {
     let names = [
         format!("{product}.env"),
         format!("{product}.service"),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Product;
+use super::Profile;
 use crate::hcl1::Position;
 
 /// A configuration that cannot be linted.
@@ -20,7 +20,7 @@ pub enum LintError {
     #[error("{file}:{at}: {why}")]
     Syntax {
         /// Product that reads the file.
-        product: Product,
+        product: &'static Profile,
         /// Name of the file.
         file: String,
         /// Position of the error.
@@ -48,8 +48,7 @@ impl LintError {
             Self::Read { .. } => None,
             Self::Syntax { product, .. } => Some(format!(
                 "Correct the file. If {} accepts it, skip the check: add `\"{}\" = \"the reason\"` to `[lint.allow]` in image.toml.",
-                product.title(),
-                product.unparsed_rule_id()
+                product.title, product.unparsed_rule_id
             )),
             Self::UnknownRule(_) => {
                 Some("List the rules with `vault-bake lint --rules`.".to_owned())

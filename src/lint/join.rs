@@ -7,7 +7,7 @@ use super::secrets;
 const PATHS: &[&str] = &["credentials_file", "kubeconfig"];
 
 /// Tells if a join string has a secret.
-pub(super) fn has_secret(text: &str) -> bool {
+pub(crate) fn has_secret(text: &str) -> bool {
     pairs(text).iter().any(|(key, value)| {
         if secrets::is_placeholder(value) {
             return false;

@@ -6,7 +6,7 @@ use serde_json::Value;
 const OTHERS_WRITE: u32 = 0o002;
 
 /// Reads a mode whose key has any type. Digits of a number are octal too: `777` is `rwxrwxrwx`.
-pub(super) fn of_digits(value: &Value) -> Option<u32> {
+pub(crate) fn of_digits(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => u32::from_str_radix(text.trim(), 8).ok(),
         Value::Number(number) => u32::from_str_radix(&number.to_string(), 8).ok(),
@@ -19,7 +19,7 @@ pub(super) fn of_digits(value: &Value) -> Option<u32> {
 /// The product reads the key as text, with the digits of the file. A number in the tree may have
 /// lost its leading zero, so that its base is unknown. Both bases are tried, and implausible modes
 /// are skipped.
-pub(super) fn socket_is_open(value: &Value) -> bool {
+pub(crate) fn socket_is_open(value: &Value) -> bool {
     let open = |mode: u32| mode & OTHERS_WRITE != 0;
     let Value::Number(number) = value else {
         return of_digits(value).is_some_and(open);

@@ -1,6 +1,4 @@
-//! Applies environment variables that replace keys of Vault's files, or set missing ones.
-//! Source: `command/server.go`, `command/log_flags.go`, `internalshared/configutil` and `physical/`
-//! of Vault, and `api` of Consul for `CONSUL_` variables.
+//! Applies environment variables that replace keys of a product's files, or set missing ones.
 
 use serde_json::Value;
 
@@ -8,129 +6,72 @@ use super::document::{Inner, Node};
 use crate::hcl1::Position;
 
 /// The value that takes precedence if a file also sets the key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Precedence {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// That of the variable.
     Variable,
+    /// That of the file.
     File,
 }
 
-/// A variable, the blocks that it applies to, and the key in them. If several variables set one
-/// key, the first is used.
-type Override = (
-    &'static str,
-    &'static [&'static str],
-    &'static str,
-    Precedence,
-);
+/// What the text of a variable means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The value of the key.
+    Value,
+    /// Whether the value of the key is `https`. If not, the variable sets nothing.
+    TlsFlag,
+}
 
-const TOP: &[&str] = &[];
-const CONSUL: &[&str] = &[
-    "storage.consul",
-    "backend.consul",
-    "ha_storage.consul",
-    "ha_backend.consul",
-    "service_registration.consul",
-];
-const POSTGRESQL: &[&str] = &[
-    "storage.postgresql",
-    "backend.postgresql",
-    "ha_storage.postgresql",
-    "ha_backend.postgresql",
-];
-const TRANSIT: &[&str] = &["seal.transit"];
-
-const OVERRIDES: &[Override] = &[
-    ("VAULT_API_ADDR", TOP, "api_addr", Precedence::Variable),
-    ("VAULT_REDIRECT_ADDR", TOP, "api_addr", Precedence::Variable),
-    (
-        "VAULT_ADVERTISE_ADDR",
-        TOP,
-        "api_addr",
-        Precedence::Variable,
-    ),
-    (
-        "VAULT_CLUSTER_ADDR",
-        TOP,
-        "cluster_addr",
-        Precedence::Variable,
-    ),
-    (
-        "VAULT_DISABLE_MLOCK",
-        TOP,
-        "disable_mlock",
-        Precedence::Variable,
-    ),
-    ("VAULT_UI", TOP, "ui", Precedence::Variable),
-    ("VAULT_LOG_LEVEL", TOP, "log_level", Precedence::Variable),
-    (
-        "VAULT_PG_CONNECTION_URL",
-        POSTGRESQL,
-        "connection_url",
-        Precedence::Variable,
-    ),
-    (
-        "COUCHDB_ENDPOINT",
-        &["storage.couchdb", "backend.couchdb"],
-        "endpoint",
-        Precedence::Variable,
-    ),
-    (
-        "AWS_S3_ENDPOINT",
-        &["storage.s3", "backend.s3"],
-        "endpoint",
-        Precedence::Variable,
-    ),
-    (
-        "AWS_DYNAMODB_ENDPOINT",
-        &[
-            "storage.dynamodb",
-            "backend.dynamodb",
-            "ha_storage.dynamodb",
-        ],
-        "endpoint",
-        Precedence::Variable,
-    ),
-    (
-        "MANTA_URL",
-        &["storage.manta", "backend.manta"],
-        "url",
-        Precedence::Variable,
-    ),
-    ("CONSUL_HTTP_ADDR", CONSUL, "address", Precedence::File),
-    ("CONSUL_HTTP_SSL", CONSUL, "scheme", Precedence::File),
-    ("VAULT_ADDR", TRANSIT, "address", Precedence::File),
-];
+/// A variable that sets a key. If several variables set one key, the first is used.
+#[derive(Debug)]
+pub struct Override {
+    /// The name of the variable.
+    pub(crate) variable: &'static str,
+    /// The blocks that it applies to; none is the top of the file.
+    pub(crate) blocks: &'static [&'static str],
+    /// The key in these blocks.
+    pub(crate) key: &'static str,
+    pub(crate) precedence: Precedence,
+    pub(crate) meaning: Meaning,
+}
 
 /// Writes the values of `variables` into a document of `files` files. Files of variables are
 /// numbered after those, and a value is spelled as its variable.
-pub(super) fn apply(document: &mut Node, variables: &[(String, Value)], files: usize) {
-    for (at, (name, blocks, key, precedence)) in OVERRIDES.iter().enumerate() {
-        let Some((number, value)) = last_value(variables, name) else {
+pub(super) fn apply(
+    overrides: &[Override],
+    document: &mut Node,
+    variables: &[(String, Value)],
+    files: usize,
+) {
+    for (at, one) in overrides.iter().enumerate() {
+        let Some((number, value)) = last_value(variables, one.variable) else {
             continue;
         };
-        let earlier = OVERRIDES[..at].iter().any(|(other, place, same, _)| {
-            place == blocks && same == key && last_value(variables, other).is_some()
+        let is_set_earlier = overrides[..at].iter().any(|other| {
+            let is_same = (other.blocks, other.key) == (one.blocks, one.key);
+            is_same && last_value(variables, other.variable).is_some()
         });
-        let value = match (*name, value) {
-            ("CONSUL_HTTP_SSL", "1" | "t" | "T" | "true" | "TRUE" | "True") => "https",
-            ("CONSUL_HTTP_SSL", _) => continue,
-            (_, value) => value,
+        let value = match (one.meaning, value) {
+            (Meaning::Value, value) => value,
+            (Meaning::TlsFlag, "1" | "t" | "T" | "true" | "TRUE" | "True") => "https",
+            (Meaning::TlsFlag, _) => continue,
         };
-        if earlier {
+        if is_set_earlier {
             continue;
         }
         let leaf = Node {
             file: files + number,
             at: Position::START,
-            spelled: (*name).to_owned(),
+            spelled: one.variable.to_owned(),
             inner: Inner::Leaf(value.into()),
         };
-        if blocks.is_empty() {
-            insert_at(document, &[key], &leaf, *precedence);
+        if one.blocks.is_empty() {
+            insert_at(document, &[one.key], &leaf, one.precedence);
         }
-        for block in *blocks {
-            let path: Vec<&str> = block.split('.').chain([*key]).collect();
-            insert_at(document, &path, &leaf, *precedence);
+        for block in one.blocks {
+            let path: Vec<&str> = block.split('.').chain([one.key]).collect();
+            insert_at(document, &path, &leaf, one.precedence);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Parses one file into a tree as its product does. Content that the products read differently is
-//! an error.
+//! Parses one file into a tree as its product does. Content that the product refuses, or of which it
+//! ignores a part, is an error.
 
 use std::collections::BTreeMap;
 
-use super::Product;
+use super::Profile;
 use super::document::{Inner, Node};
 use super::names::Scope;
 use crate::hcl1::{
@@ -12,12 +12,12 @@ use crate::hcl1::{
 
 /// Parses a file. `number` is its index.
 pub(super) fn parse(
-    product: Product,
+    profile: &'static Profile,
     number: usize,
     file: &str,
     text: &str,
 ) -> Result<Node, SyntaxError> {
-    let dialect = Dialect::detect(product, file, text);
+    let dialect = Dialect::detect(profile, file, text);
     let items = match dialect {
         // Consul accepts an empty file.
         Dialect::Json if text.is_empty() => Ok(Vec::new()),
@@ -28,18 +28,18 @@ pub(super) fn parse(
     let items = items.map_err(|error| SyntaxError {
         why: format!(
             "cannot read this as {}: {}",
-            dialect.name(product),
+            dialect.name(profile),
             error.why
         ),
         ..error
     })?;
     let reader = Reader {
-        product,
+        profile,
         file: number,
         dialect,
     };
     Ok(Node {
-        inner: Inner::Object(reader.object(&items, &Scope::root(product))?),
+        inner: Inner::Object(reader.object(&items, &Scope::root(&profile.names))?),
         file: number,
         ..Node::empty()
     })
@@ -55,17 +55,19 @@ enum Dialect {
 }
 
 impl Dialect {
-    /// Detects the format: Consul by the file's name, and both products by the first character.
-    fn detect(product: Product, file: &str, text: &str) -> Self {
-        match product {
-            Product::Consul if file.ends_with(".json") => Self::Json,
-            _ if is_json(text) => Self::Hcl1Json,
-            _ => Self::Hcl1,
+    /// Detects the format: by the file's name if the product does that, then by the first character.
+    fn detect(profile: &Profile, file: &str, text: &str) -> Self {
+        if profile.detects_json_by_name && file.ends_with(".json") {
+            Self::Json
+        } else if is_json(text) {
+            Self::Hcl1Json
+        } else {
+            Self::Hcl1
         }
     }
 
-    fn name(self, product: Product) -> String {
-        let product = product.title();
+    fn name(self, profile: &Profile) -> String {
+        let product = profile.title;
         match self {
             Self::Hcl1 => format!("HCL 1, as {product} reads it"),
             Self::Hcl1Json => {
@@ -77,7 +79,7 @@ impl Dialect {
 }
 
 struct Reader {
-    product: Product,
+    profile: &'static Profile,
     file: usize,
     dialect: Dialect,
 }
@@ -170,14 +172,11 @@ impl Reader {
     fn set_twice(&self, key: &Key, first: &Node) -> SyntaxError {
         let (name, first, line) = (&key.name, &first.spelled, first.at.line);
         let same = name == first;
-        let effect = match (self.product, self.dialect) {
-            (Product::Consul, _) if same => "Consul uses the last one",
-            (Product::Consul, _) => "Consul reads both as the same key and refuses the file",
-            (Product::Vault, Dialect::Hcl1) if same => {
-                "Vault uses the last one, and from 1.21 on refuses the file"
-            }
-            (Product::Vault, _) if same => "Vault uses the last one",
-            (Product::Vault, _) => "Vault reads both as the same key, and uses the last one",
+        let repeated = &self.profile.repeated;
+        let effect = match self.dialect {
+            _ if !same => repeated.other_spelling,
+            Dialect::Hcl1 => repeated.in_hcl,
+            Dialect::Hcl1Json | Dialect::Json => repeated.in_json,
         };
         let again = if same {
             format!("`{name}` is set again, first on line {line}")
@@ -206,7 +205,7 @@ impl Reader {
     }
 
     fn second_block(&self, name: &str, first: Position, second: Position) -> SyntaxError {
-        let product = self.product.title();
+        let product = self.profile.title;
         let why = format!(
             "`{name}` is set again, first on line {}: {product} accepts one block and refuses the file; expected one block",
             first.line

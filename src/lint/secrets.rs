@@ -71,7 +71,7 @@ const PREFIXES: &[(&str, usize)] = &[
 ];
 
 /// Tells if the value of a key with this name is a secret.
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     !OPTION_PREFIXES
         .iter()
@@ -80,7 +80,7 @@ pub(super) fn is_secret_name(name: &str) -> bool {
 }
 
 /// Tells if a text is a placeholder, or a reference to a secret, and not a secret.
-pub(super) fn is_placeholder(text: &str) -> bool {
+pub(crate) fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     let within = |open: &str, close: &str| text.starts_with(open) && text.ends_with(close);
     text.is_empty()
@@ -94,7 +94,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
 }
 
 /// Tells if a text is or contains a secret, independent of the name of its key.
-pub(super) fn has_secret(text: &str) -> bool {
+pub(crate) fn has_secret(text: &str) -> bool {
     text.contains("PRIVATE KEY-----")
         || has_user_and_password(text)
         || is_web_token(text)
@@ -110,7 +110,7 @@ pub(super) fn has_secret(text: &str) -> bool {
 }
 
 /// Tells if a URL has a password, as in `postgres://user:password@host`.
-pub(super) fn has_user_and_password(text: &str) -> bool {
+pub(crate) fn has_user_and_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else {
         return false;
     };
@@ -155,7 +155,7 @@ fn has_inner_secret(text: &str) -> bool {
 
 /// Returns every key of a tree whose value has a secret. `known` decides for a path, independent of
 /// its name.
-pub(super) fn keys(root: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<String> {
+pub(crate) fn keys(root: &Value, known: &dyn Fn(&str) -> Option<bool>) -> Vec<String> {
     let mut found = Vec::new();
     walk(root, "", "", known, &mut found);
     found

@@ -1,7 +1,7 @@
 //! Rates cipher suites of TLS up to 1.2.
 
 /// Returns the first weak suite.
-pub(super) fn weak_suite(suites: &[&str]) -> Option<String> {
+pub(crate) fn weak_suite(suites: &[&str]) -> Option<String> {
     let mut names = suites.iter().flat_map(|suites| suites.split(','));
     let is_weak = |name: &&str| {
         let forward_secret = name.starts_with("TLS_ECDHE_")

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 /// Returns the value at `key`, as in `tls.defaults.ca_file`.
-pub(super) fn at<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
+pub(crate) fn at<'a>(root: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(root, |value, key| value.get(key))
 }
 
 /// Returns a boolean, in any form of Go's `strconv.ParseBool`. A number is true unless it is 0.
-pub(super) fn is(root: &Value, key: &str) -> Option<bool> {
+pub(crate) fn is(root: &Value, key: &str) -> Option<bool> {
     match at(root, key)? {
         Value::Bool(flag) => Some(*flag),
         Value::Number(number) => Some(number.as_f64()? != 0.0),
@@ -22,7 +22,7 @@ pub(super) fn is(root: &Value, key: &str) -> Option<bool> {
 }
 
 /// Returns a number, which may be a text.
-pub(super) fn number(root: &Value, key: &str) -> Option<i64> {
+pub(crate) fn number(root: &Value, key: &str) -> Option<i64> {
     match at(root, key)? {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -31,12 +31,12 @@ pub(super) fn number(root: &Value, key: &str) -> Option<i64> {
 }
 
 /// Returns a text that is not empty.
-pub(super) fn text<'a>(root: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(root: &'a Value, key: &str) -> Option<&'a str> {
     at(root, key)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// Returns a text, or every text of a list.
-pub(super) fn texts<'a>(root: &'a Value, key: &str) -> Vec<&'a str> {
+pub(crate) fn texts<'a>(root: &'a Value, key: &str) -> Vec<&'a str> {
     match at(root, key) {
         Some(Value::String(text)) => vec![text],
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
@@ -45,7 +45,7 @@ pub(super) fn texts<'a>(root: &'a Value, key: &str) -> Vec<&'a str> {
 }
 
 /// Returns a duration in seconds: a number of seconds, or Go's form, as in `1h30m` or `15s`.
-pub(super) fn seconds(root: &Value, key: &str) -> Option<f64> {
+pub(crate) fn seconds(root: &Value, key: &str) -> Option<f64> {
     let text = match at(root, key)? {
         Value::Number(number) => return number.as_f64(),
         Value::String(text) => text.trim(),
@@ -78,7 +78,7 @@ pub(super) fn seconds(root: &Value, key: &str) -> Option<f64> {
 }
 
 /// Tells if only this machine can reach the address, which may have a port.
-pub(super) fn is_loopback(address: &str) -> bool {
+pub(crate) fn is_loopback(address: &str) -> bool {
     let host = match address
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
@@ -94,7 +94,7 @@ pub(super) fn is_loopback(address: &str) -> bool {
 }
 
 /// A block with a label, such as `listener "tcp"`, in any form of HCL and JSON.
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub label: &'a str,
     /// Key, as in `listener[1].tcp`.
     pub key: String,
@@ -102,7 +102,7 @@ pub(super) struct Block<'a> {
 }
 
 /// Returns all blocks `name` with a label.
-pub(super) fn blocks<'a>(root: &'a Value, name: &str) -> Vec<Block<'a>> {
+pub(crate) fn blocks<'a>(root: &'a Value, name: &str) -> Vec<Block<'a>> {
     let mut found = Vec::new();
     for (key, value) in items(root.get(name), name) {
         let labelled = value.as_object().into_iter().flatten();
@@ -116,7 +116,7 @@ pub(super) fn blocks<'a>(root: &'a Value, name: &str) -> Vec<Block<'a>> {
 }
 
 /// Returns all blocks `name` without a label, and the key of each.
-pub(super) fn items<'a>(value: Option<&'a Value>, name: &str) -> Vec<(String, &'a Value)> {
+pub(crate) fn items<'a>(value: Option<&'a Value>, name: &str) -> Vec<(String, &'a Value)> {
     match value {
         None => Vec::new(),
         Some(Value::Array(all)) => {
@@ -129,7 +129,7 @@ pub(super) fn items<'a>(value: Option<&'a Value>, name: &str) -> Vec<(String, &'
 }
 
 /// Finds every key with this name that is set to true, at any depth.
-pub(super) fn set_anywhere(value: &Value, name: &str, below: &str, found: &mut Vec<String>) {
+pub(crate) fn set_anywhere(value: &Value, name: &str, below: &str, found: &mut Vec<String>) {
     let key = |part: &str| match below {
         "" => part.to_owned(),
         below => format!("{below}.{part}"),

@@ -5,8 +5,8 @@ use std::path::Path;
 use semver::Version;
 
 use crate::definition::{Definition, Location, Problem};
+use crate::product::consul::changes::{VAULT_KEYS_RULE, refuses_vault_keys};
 use crate::release::ReleaseMirror;
-use crate::version_changes::{VAULT_KEYS_RULE, refuses_vault_keys};
 
 /// Refuses releases that do not work together, unless `[lint.allow]` has the lint rule.
 pub(super) fn check_releases(definition: &Definition) -> Result<(), Problem> {

@@ -5,9 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::Manifest;
-
-/// Products with data that older servers may not be able to read.
-const WITH_DATA: [&str; 2] = ["vault", "consul"];
+use crate::product::Product;
 
 /// The running or the requested image, as far as it is known.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +76,8 @@ pub(crate) fn obstacles(old: &ImageFacts, new: &ImageFacts) -> Vec<Obstacle> {
     if found.is_empty() && !any_pair(old, new, fits) {
         found.push(Obstacle::Machine);
     }
-    for product in WITH_DATA {
+    // Older servers may not be able to read the data of newer ones.
+    for product in Product::NAMES {
         let (Some(runs), Some(wanted)) = (old.releases.get(product), new.releases.get(product))
         else {
             continue;

@@ -9,7 +9,7 @@ use super::{EnvValue, Interpreter, PAYLOAD, PlannedFile, PlannedStep, SCRIPT, St
 use super::{inputs, order, template};
 use crate::definition::{Action, Definition, Problem, Step, Value};
 use crate::digest::Digest;
-use crate::product_config;
+use crate::product::Product;
 use crate::provisioner::{CHECK, INSTALL, Provisioner, Provisioners, SourceFile};
 
 /// A planned step without name and digest.
@@ -174,7 +174,8 @@ fn configured_file(
     let version = definition.releases.get(product);
     let version = version.and_then(|version| Version::parse(version).ok());
     let version = version.ok_or_else(|| step.at.already_reported())?;
-    match product_config::generate(product, &version, inputs) {
+    let product = Product::by_name(product).ok_or_else(|| step.at.already_reported())?;
+    match product.configuration(&version, inputs) {
         Ok((name, text)) => Ok(PlannedFile::new(
             &format!("{CONFIGURATION}{name}"),
             0o644,

@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, es
 use semver::Version;
 use serde_json::{Value as Json, json};
 
-use crate::version_changes::{CHANGES, VersionChange};
+use crate::product::version_changes;
 
 use super::PlannedFile;
 use crate::definition::{Definition, Location, Problem, Step};
@@ -91,8 +91,10 @@ fn environment() -> Result<Environment<'static>, Error> {
 
 /// Tells if `version` has the change of this name.
 fn since(version: &str, change: &str) -> Result<bool, Error> {
-    let change = VersionChange::by_name(change).ok_or_else(|| {
-        let names = CHANGES.map(|change| change.name).join(", ");
+    let found = version_changes().find(|one| one.name == change);
+    let change = found.ok_or_else(|| {
+        let names: Vec<&str> = version_changes().map(|change| change.name).collect();
+        let names = names.join(", ");
         let text = format!("`{change}` is no known change; expected one of: {names}");
         Error::new(ErrorKind::InvalidOperation, text)
     })?;

@@ -18,33 +18,20 @@ use crate::secret::{Scrubber, Secret};
 
 pub(super) use answer::{Answer, null_as_default};
 
-/// A product with an HTTP API.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Product {
-    Consul,
-    Vault,
-}
-
-impl Product {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Consul => "Consul",
-            Self::Vault => "Vault",
-        }
-    }
-
-    fn token_header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Self::Consul => "x-consul-token",
-            Self::Vault => "x-vault-token",
-        })
-    }
+/// How the HTTP API of one product differs from others.
+pub(super) struct Api {
+    /// The product, as in sentences.
+    pub(super) title: &'static str,
+    /// The header of tokens, in lower case.
+    pub(super) token_header: &'static str,
+    /// Whether a refusal with this status and text is that of a standby.
+    pub(super) is_standby: fn(u16, &str) -> bool,
 }
 
 /// A client for the API of one server.
 #[derive(Clone)]
 pub(super) struct ApiClient {
-    product: Product,
+    product: &'static Api,
     server: String,
     base: Url,
     http: reqwest::Client,
@@ -58,7 +45,7 @@ impl ApiClient {
     /// Each request gets a connection of its own: a kept one would show an old certificate, and
     /// would delay the news of a dead node.
     pub(super) fn new(
-        product: Product,
+        product: &'static Api,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
     ) -> Result<Self, ApiError> {
@@ -67,7 +54,7 @@ impl ApiClient {
 
     /// Prepares a client that uses its connections again.
     pub(super) fn keeping_connections(
-        product: Product,
+        product: &'static Api,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
     ) -> Result<Self, ApiError> {
@@ -75,12 +62,12 @@ impl ApiClient {
     }
 
     fn with_kept(
-        product: Product,
+        product: &'static Api,
         endpoint: &Endpoint,
         tls: &TlsMaterial,
         kept: usize,
     ) -> Result<Self, ApiError> {
-        let server = format!("{} at {}", product.name(), endpoint.address);
+        let server = format!("{} at {}", product.title, endpoint.address);
         let invalid = |reason: String| ApiError::Invalid {
             what: "prepare a client".to_owned(),
             server: server.clone(),
@@ -183,7 +170,7 @@ impl Call<'_> {
         match HeaderValue::from_str(token.expose()) {
             Ok(mut value) => {
                 value.set_sensitive(true);
-                let header = self.api.product.token_header();
+                let header = HeaderName::from_static(self.api.product.token_header);
                 self.request.headers_mut().insert(header, value);
             }
             Err(_) => {

@@ -1,24 +1,60 @@
-//! A client for the HTTP API of a Consul agent, from version 1.8.7.
-//! Takes an endpoint of a server; returns its leader, members, services, keys and locks.
+//! Consul: its facts, and a client for the HTTP API of an agent, from version 1.8.7.
+//! The client takes an endpoint of a server; returns its leader, members, services, keys and locks.
 //! Servers of Raft are in the module `operator`, ACL policies and tokens in `acl`.
 
 mod acl;
+pub mod changes;
+pub mod config;
 mod kv;
+mod lint;
 mod lock;
 mod operator;
+mod upgrade;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::client::{ApiClient, Product, null_as_default};
-use super::{ApiError, Endpoint, TlsMaterial};
+use super::client::{Api, ApiClient, null_as_default};
+use super::config::to_json_text;
+use super::publisher::HASHICORP;
+use super::{ApiError, Endpoint, Facts, TlsMaterial};
 use crate::secret::Secret;
 
 pub use acl::{TokenInfo, TokenRequest};
 pub use kv::KvEntry;
 pub use operator::{AutopilotConfiguration, AutopilotHealth, RaftServer, ServerHealth};
+
+pub(super) static FACTS: Facts = Facts {
+    profile: &lint::PROFILE,
+    changes: &changes::ALL,
+    configuration: |version, inputs| {
+        let inputs = config::Inputs::read(inputs)?;
+        Ok(to_json_text(&config::Agent::hardened(version, inputs)))
+    },
+    unit: UNIT,
+    upgrades: upgrade::TABLE,
+    publisher: &HASHICORP,
+};
+
+/// The port of the HTTPS API.
+pub const API_PORT: u16 = 8501;
+
+/// The systemd unit.
+pub const UNIT: &str = "consul.service";
+
+/// Returns the name in the certificates of the servers of a datacenter:
+/// <https://developer.hashicorp.com/consul/docs/secure/encryption/tls/mtls>.
+pub fn server_name(datacenter: &str) -> String {
+    format!("server.{datacenter}.consul")
+}
+
+static API: Api = Api {
+    title: "Consul",
+    token_header: "x-consul-token",
+    is_standby: |_, _| false,
+};
 
 /// A client for one agent of Consul. Clones share its settings.
 #[derive(Clone)]
@@ -87,7 +123,7 @@ pub struct ServiceInstance {
 impl Client {
     /// Prepares a client. Connects to nothing.
     pub fn new(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
-        let api = ApiClient::new(Product::Consul, endpoint, tls)?;
+        let api = ApiClient::new(&API, endpoint, tls)?;
         Ok(Self { api })
     }
 

@@ -1,10 +1,14 @@
-//! A client for the HTTP API of a node of Vault.
-//! Takes an endpoint and tokens; returns health, the seal, the nodes of the cluster, and secrets.
+//! Vault: its facts, and a client for the HTTP API of a node.
+//! The client takes an endpoint and tokens; returns health, the seal, the nodes of the cluster, and secrets.
 //! A redirect of a standby is an error: the caller sends the request to the active node.
 
 mod access;
+pub mod changes;
+pub mod config;
 mod kv;
+mod lint;
 mod seal;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -12,13 +16,48 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Answer, ApiClient, Product};
-use super::{ApiError, Endpoint, TlsMaterial};
+use super::client::{Answer, Api, ApiClient};
+use super::config::to_json_text;
+use super::publisher::HASHICORP;
+use super::{ApiError, Endpoint, Facts, TlsMaterial};
 use crate::secret::Secret;
 
 pub use access::{AuditDevice, TokenInfo, TokenRequest};
 pub use kv::{KvMount, KvVersion, Mount};
 pub use seal::{InitOutput, InitRequest, KeyKind, SealStatus};
+
+pub(super) static FACTS: Facts = Facts {
+    profile: &lint::PROFILE,
+    changes: &changes::ALL,
+    configuration: |_, inputs| {
+        let inputs = config::Inputs::read(inputs)?;
+        Ok(to_json_text(&config::Server::hardened(inputs)))
+    },
+    unit: UNIT,
+    upgrades: upgrade::TABLE,
+    publisher: &HASHICORP,
+};
+
+/// The port of the API.
+pub const API_PORT: u16 = 8200;
+
+/// The port on which nodes of a cluster reach each other.
+pub const CLUSTER_PORT: u16 = 8201;
+
+/// The systemd unit.
+pub const UNIT: &str = "vault.service";
+
+/// The name in the certificates of all nodes, under which Consul's DNS has the service.
+pub const SERVER_NAME: &str = "vault.service.consul";
+
+static API: Api = Api {
+    title: "Vault",
+    token_header: "x-vault-token",
+    is_standby: |status, text| status == 307 || text.contains(NO_ACTIVE),
+};
+
+/// The text of a standby that knows no active node.
+const NO_ACTIVE: &str = "local node not active but active cluster node not found";
 
 /// A client for one node of Vault. Clones share its settings.
 #[derive(Clone)]
@@ -124,13 +163,13 @@ struct DataJson<T> {
 impl Client {
     /// Prepares a client. Connects to nothing.
     pub fn new(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
-        let api = ApiClient::new(Product::Vault, endpoint, tls)?;
+        let api = ApiClient::new(&API, endpoint, tls)?;
         Ok(Self { api })
     }
 
     /// Prepares a client that uses its connections again, as most clients of Vault do.
     pub fn keeping_connections(endpoint: &Endpoint, tls: &TlsMaterial) -> Result<Self, ApiError> {
-        let api = ApiClient::keeping_connections(Product::Vault, endpoint, tls)?;
+        let api = ApiClient::keeping_connections(&API, endpoint, tls)?;
         Ok(Self { api })
     }
 

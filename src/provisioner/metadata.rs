@@ -8,9 +8,9 @@ use serde_json::Value as Json;
 
 use crate::definition::document::{Item, Table};
 use crate::definition::{
-    Location, PRODUCTS, Problem, ProblemLog, Problems, Type, is_variable_name, quoted_list,
+    Location, Problem, ProblemLog, Problems, Type, is_variable_name, quoted_list,
 };
-use crate::product_config;
+use crate::product::Product;
 
 /// An input that a provisioner declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +102,17 @@ fn releases(item: Item) -> Result<Vec<String>, Problem> {
     for item in item.list()? {
         let at = item.at.clone();
         let product = item.text()?;
-        if !PRODUCTS.contains(&product.as_str()) {
+        if !Product::NAMES.contains(&product.as_str()) {
             return Err(at
                 .problem(format!(
                     "`{product}` is no product; expected one of {}",
-                    quoted_list(PRODUCTS)
+                    quoted_list(Product::NAMES)
                 ))
-                .with_suggestion(&product, PRODUCTS, "Install other programs as packages."));
+                .with_suggestion(
+                    &product,
+                    Product::NAMES,
+                    "Install other programs as packages.",
+                ));
         }
         products.push(product);
     }
@@ -119,11 +123,11 @@ fn releases(item: Item) -> Result<Vec<String>, Problem> {
 fn configures(item: Item, releases: &[String]) -> Result<Option<String>, Problem> {
     let at = item.at.clone();
     let product = item.text()?;
-    if !product_config::PRODUCTS.contains(&product.as_str()) || !releases.contains(&product) {
+    if !Product::NAMES.contains(&product.as_str()) || !releases.contains(&product) {
         return Err(at
             .problem(format!(
                 "no configuration is generated for `{product}`; expected one of {} that is also in `releases`",
-                quoted_list(product_config::PRODUCTS)
+                quoted_list(Product::NAMES)
             ))
             .with_hint("For another program, write a template below `templates/`."));
     }

@@ -8,12 +8,11 @@ use serde::Deserialize;
 use super::cache::{Cache, CachedFile, persist};
 use super::signature::{self, Signed};
 use super::sums::Sums;
-use super::{
-    LockedRelease, OFFICIAL_BASE, OFFICIAL_KEY_URL, ReleaseError, ReleaseMirror, ReleaseName,
-};
+use super::{LockedRelease, ReleaseError, ReleaseMirror, ReleaseName};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::http::{self, FetchError};
+use crate::product::publisher::HASHICORP;
 use crate::wait::Interrupt;
 
 /// One release at a source.
@@ -65,10 +64,11 @@ impl<'a> Publication<'a> {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<(), ReleaseError> {
-        let official = self.source.base.trim_end_matches('/') == OFFICIAL_BASE;
+        let official = self.source.base.trim_end_matches('/') == HASHICORP.base;
         let url = if official {
             format!(
-                "{OFFICIAL_STATUS}/{}/{}",
+                "{}/{}/{}",
+                HASHICORP.status,
                 self.name.product,
                 escaped(self.name.version)
             )
@@ -119,7 +119,7 @@ impl<'a> Publication<'a> {
     ) -> Result<Vec<u8>, ReleaseError> {
         let url = match &self.source.key_file {
             Some(file) => file.to_string_lossy().into_owned(),
-            None => OFFICIAL_KEY_URL.to_owned(),
+            None => HASHICORP.key.to_owned(),
         };
         Ok(http::fetch_bytes(&url, CERTIFICATE_LIMIT_BYTES, events, interrupt).await?)
     }
@@ -304,8 +304,6 @@ fn is_absent(error: &FetchError) -> bool {
     }
 }
 
-/// The URL of HashiCorp's API for the status of releases.
-const OFFICIAL_STATUS: &str = "https://api.releases.hashicorp.com/v1/releases";
 const STATUS_LIMIT_BYTES: u64 = 4 << 20;
 const SUMS_LIMIT_BYTES: u64 = 1 << 20;
 const SIGNATURE_LIMIT_BYTES: u64 = 64 << 10;

@@ -9,12 +9,13 @@ use semver::Version;
 use super::RolloutError;
 use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
-use super::versions::{JumpRefusal, jump};
 use crate::cluster::file::TierName;
 use crate::cluster::{NodeStatus, Status};
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
+use crate::product::Product;
+use crate::product::upgrade::{self, JumpRefusal};
 
 /// The certificates of running nodes must be valid for longer than any rollout takes.
 const CERTIFICATE_MARGIN: SignedDuration = SignedDuration::from_hours(2);
@@ -255,8 +256,11 @@ fn jumps(facts: &Facts<'_>, tier: TierName, target: &Target) -> Vec<Refusal> {
         let running = nodes.iter().filter_map(|node| node.releases.get(product));
         let highest = facts.highest.get(product).filter(|_| is_data);
         let from: BTreeSet<&String> = running.chain(highest).collect();
+        let Some(known) = Product::by_name(product) else {
+            continue;
+        };
         for from in from {
-            let Err(error) = jump(product, from, to) else {
+            let Err(error) = upgrade::jump(known, from, to) else {
                 continue;
             };
             if facts.allow_version_jump.is_some() && error.can_be_allowed() {

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use vault_bake::lint::{Configuration, Product, Role};
+use vault_bake::lint::{Configuration, Role};
 use vault_bake::process::Program;
+use vault_bake::product::Product;
 use vault_bake::wait::Interrupt;
 
 use crate::fixture_vault::lab::{mirror, unpack};

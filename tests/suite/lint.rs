@@ -12,8 +12,10 @@ use std::path::Path;
 use serde_json::json;
 use vault_bake::definition::Definition;
 use vault_bake::identity::Identity;
-use vault_bake::lint::{Configuration, Finding, Product, Role, Severity, lint_steps, rules};
+use vault_bake::lint::{Configuration, Finding, Role, Severity};
+use vault_bake::plan::lint::lint_steps;
 use vault_bake::plan::plan_steps;
+use vault_bake::product::{Product, lint_rules};
 use vault_bake::provisioner::Provisioners;
 
 use crate::problems::problems_text;
@@ -55,7 +57,7 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
         "vault.environment-unread",
         "consul.tls-not-enabled",
     ];
-    let untried = rules()
+    let untried = lint_rules()
         .map(|rule| rule.id)
         .filter(|id| !tried.contains(id) && !elsewhere.contains(id));
     assert_eq!(untried.collect::<Vec<_>>(), Vec::<&str>::new());
@@ -358,7 +360,7 @@ fn a_definition_may_say_why() {
 #[test]
 fn the_documentation_has_every_rule() {
     let mut table = String::from("| rule | why | instead |\n|---|---|---|\n");
-    for rule in rules() {
+    for rule in lint_rules() {
         writeln!(
             table,
             "| `{}` | {} ([source]({})) | {} |",
@@ -372,7 +374,7 @@ fn the_documentation_has_every_rule() {
         documented.contains(&table),
         "docs/lint.md should have this table:\n{table}"
     );
-    let count = format!("{} rules", rules().count());
+    let count = format!("{} rules", lint_rules().count());
     assert!(
         documented.contains(&count),
         "docs/lint.md should say: {count}"

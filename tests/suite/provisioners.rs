@@ -21,8 +21,9 @@ use std::process::{Command, Output};
 use semver::Version;
 use vault_bake::definition::Definition;
 use vault_bake::plan::plan_steps;
+use vault_bake::product::consul::changes::TLS;
+use vault_bake::product::version_changes;
 use vault_bake::provisioner::Provisioners;
-use vault_bake::version_changes::{CHANGES, CONSUL_TLS, VersionChange};
 
 use crate::problems::plan_error;
 
@@ -172,8 +173,8 @@ fn every_input_has_a_default_of_its_type_and_is_read() {
         let typed = metadata
             .get("configures")
             .map_or_else(String::new, |product| {
-                let source = folder().with_file_name("src/product_config");
-                let source = source.join(product.as_str().unwrap());
+                let source = folder().with_file_name("src/product");
+                let source = source.join(product.as_str().unwrap()).join("config");
                 let file = fs::read_to_string(source.with_extension("rs")).unwrap();
                 file + &everything_below(&source)
             });
@@ -401,12 +402,12 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
 #[test]
 fn each_change_begins_with_its_version() {
     let source =
-        fs::read_to_string(folder().with_file_name("src/product_config/consul.rs")).unwrap();
+        fs::read_to_string(folder().with_file_name("src/product/consul/config.rs")).unwrap();
     let written = |version: Version| {
         let version = version.to_string();
         rendered("configuration/consul.json", &[("consul", &version)])
     };
-    for change in CHANGES {
+    for change in version_changes() {
         let Version {
             major,
             minor,
@@ -418,9 +419,14 @@ fn each_change_begins_with_its_version() {
             (_, 0) => Version::new(major, minor - 1, 99),
             _ => Version::new(major, minor, patch - 1),
         };
-        let constant = change.name.to_uppercase().replace(['.', '-'], "_");
+        let (product, name) = change
+            .name
+            .split_once('.')
+            .expect("a product and a subject");
+        let constant = name.to_uppercase().replace('-', "_");
         // The fragment of a node has its own change.
-        let in_file = constant != "CONSUL_INITIAL_MANAGEMENT"
+        let in_file = product == "consul"
+            && constant != "INITIAL_MANAGEMENT"
             && source.contains(&format!("{constant}.is_in("));
         let differs = written(before.clone()) != written(change.since.clone());
         assert_eq!(differs, in_file, "{} against {before}", change.name);
@@ -429,9 +435,10 @@ fn each_change_begins_with_its_version() {
             "{}",
             change.name
         );
-        assert_eq!(VersionChange::by_name(change.name), Some(change));
+        let same_name = version_changes().filter(|other| other.name == change.name);
+        assert_eq!(same_name.count(), 1, "{}", change.name);
     }
-    assert!(CONSUL_TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
+    assert!(TLS.is_in(&"1.12.0-rc1+ent".parse().unwrap()));
 }
 
 #[test]

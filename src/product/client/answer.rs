@@ -10,14 +10,14 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::transport::Received;
-use super::{Origin, Product};
+use super::{Api, Origin};
 use crate::product::ApiError;
 use crate::secret::Scrubber;
 use crate::terminal::visible_line;
 
 /// An accepted answer.
 pub(in crate::product) struct Answer {
-    product: Product,
+    product: &'static Api,
     origin: Origin,
     received: Received,
     scrubber: Scrubber,
@@ -25,7 +25,7 @@ pub(in crate::product) struct Answer {
 
 impl Answer {
     pub(super) fn new(
-        product: Product,
+        product: &'static Api,
         origin: Origin,
         received: Received,
         scrubber: Scrubber,
@@ -98,11 +98,16 @@ fn describe_defect(error: &serde_json::Error) -> String {
 }
 
 /// Returns the error of a refusal.
-fn refusal(product: Product, origin: Origin, received: &Received, scrubber: &Scrubber) -> ApiError {
+fn refusal(
+    product: &'static Api,
+    origin: Origin,
+    received: &Received,
+    scrubber: &Scrubber,
+) -> ApiError {
     let Origin { what, server } = origin;
     let status = received.status;
     let text = text_of(&received.body, scrubber);
-    if product == Product::Vault && (status == 307 || text.contains(NO_ACTIVE)) {
+    if (product.is_standby)(status, &text) {
         let active = received.location.as_deref().and_then(origin_of);
         let active = active.filter(|active| scrubber.scrub(active) == *active);
         return ApiError::Standby {
@@ -157,9 +162,6 @@ fn errors_of(value: &Value) -> String {
     let texts: Vec<&str> = texts.filter_map(Value::as_str).collect();
     texts.join("; ")
 }
-
-/// Vault's words if no node is active.
-const NO_ACTIVE: &str = "local node not active but active cluster node not found";
 
 /// The longest text of a server in an error, in characters. The end tells most.
 const LONGEST_TEXT: usize = 300;

@@ -18,6 +18,7 @@ use crate::event::{Event, millis};
 use crate::platform::Stop;
 use crate::product::ApiError;
 use crate::product::consul::Client;
+use crate::product::vault::UNIT as VAULT_UNIT;
 use crate::rollout::{Action, EffectError, Evidence, NodePlan, Plan};
 use crate::store::backend::Backend;
 use crate::wait::{EVENT_INTERVAL, Interrupt, WaitError, pause, pause_for};
@@ -30,10 +31,6 @@ const SNAPSHOT_TRIES: u32 = 3;
 
 /// The pause between two tries.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Stops Vault in order, and prints how its unit ended.
-const STOP_VAULT: &str = "systemctl stop vault.service; \
-     systemctl show --property=Result --value vault.service";
 
 impl<B: Backend> Local<'_, B> {
     pub(super) async fn act(&self, action: &Action, plan: &Plan) -> Result<Evidence, EffectError> {
@@ -231,14 +228,19 @@ impl<B: Backend> Local<'_, B> {
         let platform = self.running.platform();
         if platform.is_running(name) {
             let never = Interrupt::default();
-            let stopped = platform.run_script(name, STOP_VAULT, &never).await;
+            // Stops Vault in order, and prints how its unit ended.
+            let script = format!(
+                "systemctl stop {VAULT_UNIT}; \
+                 systemctl show --property=Result --value {VAULT_UNIT}"
+            );
+            let stopped = platform.run_script(name, &script, &never).await;
             let result = stopped.map_err(|error| failed(error.into()))?;
             if result.trim() != "success" {
                 evidence.is_unclean = true;
                 let result = result.trim();
                 evidence
                     .notes
-                    .push(format!("vault.service on {name} ended with `{result}`"));
+                    .push(format!("{VAULT_UNIT} on {name} ended with `{result}`"));
             }
             self.stop_node(name).await?;
         } else {

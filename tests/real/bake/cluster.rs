@@ -4,7 +4,7 @@ use std::path::Path;
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::version_changes::CONSUL_INITIAL_MANAGEMENT;
+use vault_bake::product::consul::changes::INITIAL_MANAGEMENT;
 
 use super::node::Authority;
 use crate::nodes::{Kind, Network, Nodes};
@@ -121,7 +121,7 @@ impl Cluster {
         });
         if is_server {
             fragment["bootstrap_expect"] = 1.into();
-            let operator = match CONSUL_INITIAL_MANAGEMENT.is_in(&self.version) {
+            let operator = match INITIAL_MANAGEMENT.is_in(&self.version) {
                 true => "initial_management",
                 false => "master",
             };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener};
 
 use serde_json::json;
 use testing::recorded_store::{bake, promote, with};
-use vault_bake::product_config::consul::answers;
+use vault_bake::product::consul::config::answers;
 
 use super::*;
 

@@ -1,7 +1,8 @@
 //! A violation of each rule, and a valid twin.
 
 use serde_json::{Value, json};
-use vault_bake::lint::{Configuration, Finding, Product, Role};
+use vault_bake::lint::{Configuration, Finding, Role};
+use vault_bake::product::Product;
 
 pub const TLS: &str = "tls.defaults";
 

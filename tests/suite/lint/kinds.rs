@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vault_bake::lint::{Configuration, Finding, Product, Role, Severity};
+use vault_bake::lint::{Configuration, Finding, Role, Severity};
+use vault_bake::product::Product;
 
 use super::cases::{at, consul, patched, vault};
 

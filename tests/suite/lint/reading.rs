@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 
 use vault_bake::definition::Definition;
-use vault_bake::lint::{Configuration, Product, Role, lint_steps};
+use vault_bake::lint::{Configuration, Role};
+use vault_bake::plan::lint::lint_steps;
 use vault_bake::plan::plan_steps;
+use vault_bake::product::Product;
 use vault_bake::provisioner::Provisioners;
 
 use super::cases::{consul, vault};

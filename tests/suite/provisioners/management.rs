@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use vault_bake::definition::Definition;
 use vault_bake::plan::plan_steps;
-use vault_bake::product_config::consul::Inputs;
+use vault_bake::product::consul::config::Inputs;
 use vault_bake::provisioner::Provisioners;
 
 use super::{folder, rendered_of, skipped};

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use vault_bake::definition::Definition;
-use vault_bake::lint::lint_steps;
+use vault_bake::plan::lint::lint_steps;
 use vault_bake::plan::plan_steps;
 use vault_bake::provisioner::Provisioners;
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use vault_bake::product::Product;
+use vault_bake::product::upgrade::jump;
 use vault_bake::rollout::PlanError;
-use vault_bake::rollout::versions::jump;
 
 #[test]
 fn jumps_are_permitted_or_refused_by_the_tables() {
@@ -111,7 +112,8 @@ fn jumps_are_permitted_or_refused_by_the_tables() {
         ("vault", "1.15.0", "latest", "`latest` is no version"),
     ];
     for (product, from, to, expected) in table {
-        let found = jump(product, from, to);
+        let known = Product::by_name(product).expect("a product");
+        let found = jump(known, from, to);
         let text = found
             .as_ref()
             .map_or_else(ToString::to_string, |()| String::new());
@@ -146,7 +148,7 @@ fn hints_about_older_versions_lead_forward() {
         old: "1.14.9".to_owned(),
     };
     let hints = [
-        jump("vault", "1.15.0", "1.14.9").unwrap_err().hint(),
+        jump(Product::Vault, "1.15.0", "1.14.9").unwrap_err().hint(),
         handed_over.hint().unwrap(),
         PlanError::NoLeader.hint().unwrap(),
     ];

@@ -3,8 +3,10 @@
 
 use semver::Version;
 use serde_json::json;
-use vault_bake::lint::{Configuration, Finding, Product, Severity, lint_plan, lint_steps, rules};
+use vault_bake::lint::{Configuration, Finding, Severity};
+use vault_bake::plan::lint::{lint_plan, lint_steps};
 use vault_bake::plan::{Plan, plan_steps};
+use vault_bake::product::{Product, lint_rules};
 use vault_bake::provisioner::Provisioners;
 
 use crate::args::Vars;
@@ -125,7 +127,7 @@ fn print_findings(invocation: &Invocation, findings: &[Finding]) {
         .filter(|finding| !is_unsafe(finding))
         .count();
     print_line(&match (findings.len() - notes, notes) {
-        (0, 0) => format!("nothing found by {} rules", rules().count()),
+        (0, 0) => format!("nothing found by {} rules", lint_rules().count()),
         (count, 0) => format!("{count} found"),
         (count, 1) => format!("{count} found, 1 note"),
         (count, notes) => format!("{count} found, {notes} notes"),
@@ -133,7 +135,7 @@ fn print_findings(invocation: &Invocation, findings: &[Finding]) {
 }
 
 fn print_rules(invocation: &Invocation) {
-    for rule in rules() {
+    for rule in lint_rules() {
         if invocation.json {
             print_json(&json!({
                 "rule": rule.id, "severity": rule.severity, "reason": rule.reason, "fix": rule.fix,

@@ -3,7 +3,7 @@
 
 use vault_bake::cluster::file::{self, ClusterFile, ProjectCluster, check_folders};
 use vault_bake::definition::Definition;
-use vault_bake::lint;
+use vault_bake::plan::lint;
 use vault_bake::terminal::counted;
 
 use crate::args::Vars;

@@ -5,9 +5,7 @@ use super::Checker;
 use crate::azure::ResourceId;
 use crate::cluster::file::raw::{PlatformName, RawFront, RawPlatform};
 use crate::cluster::file::{AzurePlatform, Front, FrontKind, Platform, PlatformKind, Subnet, Tier};
-
-/// The port of Vault, which the front has too.
-const PORT: u16 = 8200;
+use crate::product::vault::API_PORT as VAULT_PORT;
 
 /// Size of virtual machines on Azure.
 const VM_SIZE: &str = "Standard_D2s_v5";
@@ -155,14 +153,14 @@ impl Checker<'_> {
                 .problem("without a front, there is no port");
             self.record(problem.with_hint("Remove it, or set another `kind`."));
         }
-        let port = raw.port.unwrap_or(i64::from(PORT));
+        let port = raw.port.unwrap_or(i64::from(VAULT_PORT));
         let port = self.number("front.port", port, &(1024..=65535));
         Front {
             kind,
             // A file with a refused number is not returned.
             port: port
                 .and_then(|port| u16::try_from(port).ok())
-                .unwrap_or(PORT),
+                .unwrap_or(VAULT_PORT),
         }
     }
 }

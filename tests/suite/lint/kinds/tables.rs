@@ -1,7 +1,8 @@
 //! Addresses, modes, joins, unknown keys, versions and variables.
 
 use serde_json::json;
-use vault_bake::lint::{Configuration, Product, Role};
+use vault_bake::lint::{Configuration, Role};
+use vault_bake::product::Product;
 
 use super::{
     SECRET, both, consul_row, listening, patched, stored, try_rows, unsafe_rules, vault_row,

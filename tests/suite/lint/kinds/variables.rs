@@ -1,7 +1,8 @@
 //! Variables of Vault's unit that replace a key of its file, and those that do not.
 
 use serde_json::{Value, json};
-use vault_bake::lint::{Configuration, Product, Role};
+use vault_bake::lint::{Configuration, Role};
+use vault_bake::product::Product;
 
 use super::super::cases::{patched, vault};
 use super::{SECRET, both, stored};

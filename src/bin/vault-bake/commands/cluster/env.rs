@@ -1,10 +1,9 @@
 //! `cluster env`: prints what a Vault client needs. No secret is printed: the shell reads it.
 
-use vault_bake::cluster::VAULT_PORT;
 use vault_bake::cluster::file::{FrontKind, Secrets, TierName};
-use vault_bake::cluster::front::VAULT_NAME;
 use vault_bake::cluster::secrets::SecretName;
 use vault_bake::cluster::state::Phase;
+use vault_bake::product::vault::{API_PORT as VAULT_PORT, SERVER_NAME as VAULT_NAME};
 
 use super::open;
 use crate::args::cluster::Env;

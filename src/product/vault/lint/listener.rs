@@ -10,7 +10,7 @@ use crate::lint::suites::weak_suite;
 use crate::lint::tree::{Block, at, blocks, is, number, text, texts};
 use crate::lint::{Hit, Rule, Severity, hit, modes, must_not_be};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.listener",
         severity: Severity::Unsafe,

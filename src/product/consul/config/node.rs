@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use semver::Version;
 use serde::{Serialize, Serializer};
 
+use crate::product::consul::changes::INITIAL_MANAGEMENT;
 use crate::secret::Secret;
-use crate::version_changes::CONSUL_INITIAL_MANAGEMENT;
 
 /// The fragment that a node adds to the image's file. All of it is secret.
 #[derive(Serialize)]
@@ -49,7 +49,7 @@ impl<'a> NodeAcl<'a> {
         agent: &'a Secret,
         initial_management: Option<&'a Secret>,
     ) -> Self {
-        let management = if CONSUL_INITIAL_MANAGEMENT.is_in(version) {
+        let management = if INITIAL_MANAGEMENT.is_in(version) {
             "initial_management"
         } else {
             "master"

@@ -8,7 +8,7 @@ use crate::lint::suites::weak_suite;
 use crate::lint::tree::{set_anywhere, text, texts};
 use crate::lint::{Rule, Severity, hit};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "consul.tls-files",
         severity: Severity::Unsafe,

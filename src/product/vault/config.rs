@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{InvalidInput, private_address, read, read_or_default};
+use crate::product::config::{InvalidInput, private_address, read, read_or_default};
 use seal::Seal;
 
 /// The settings that a definition can choose.

@@ -112,7 +112,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("shamir", &[]),
 ];
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.seal",
         severity: Severity::Note,

@@ -12,19 +12,36 @@ macro_rules! page {
 }
 
 mod acl;
-mod ports;
 mod members;
+mod names;
+mod ports;
 mod secrets;
 mod tls;
 
-use crate::version_changes::{CONSUL_TLS, CONSUL_TLS_DEFAULTS_HOSTNAME};
+use crate::product::consul::changes::{TLS, TLS_DEFAULTS_HOSTNAME};
 
-use super::address::{is_loopback, is_socket};
-use super::tree::{is, number, text};
-use super::{Hit, Role, Rule, Subject, hit, value_text};
+use crate::lint::address::{is_loopback, is_socket};
+use crate::lint::tree::{is, number, text};
+use crate::lint::{Hit, Profile, Repeated, Role, Rule, Subject, hit, value_text};
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "consul",
+    title: "Consul",
+    unparsed_rule_id: "consul.unreadable",
+    source: "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file",
+    rules: RULES,
+    names: names::NAMES,
+    detects_json_by_name: true,
+    repeated: Repeated {
+        in_hcl: "Consul uses the last one",
+        in_json: "Consul uses the last one",
+        other_spelling: "Consul reads both as the same key and refuses the file",
+    },
+    overrides: &[],
+};
 
 /// All rules, in the order of their findings.
-pub(super) const RULES: &[&[Rule]] = &[
+const RULES: &[&[Rule]] = &[
     members::RULES,
     secrets::RULES,
     acl::RULES,
@@ -79,7 +96,7 @@ fn tls_keys(s: &Subject, scope: &str, name: &str) -> Vec<String> {
         ("https", "verify_incoming") => Some("verify_incoming_https".to_owned()),
         _ => None,
     };
-    let inherited = name != "verify_server_hostname" || s.has(&CONSUL_TLS_DEFAULTS_HOSTNAME);
+    let inherited = name != "verify_server_hostname" || s.has(&TLS_DEFAULTS_HOSTNAME);
     let defaults = inherited.then(|| below("tls.defaults", name));
     let keys = [Some(scoped), legacy, defaults, Some(name.to_owned())];
     keys.into_iter().flatten().collect()
@@ -99,7 +116,7 @@ fn everywhere(name: &str) -> impl Iterator<Item = String> {
 
 /// Returns the recommended key of a TLS option.
 fn preferred(s: &Subject, scope: &str, name: &str) -> String {
-    if s.has(&CONSUL_TLS) {
+    if s.has(&TLS) {
         below(&format!("tls.{scope}"), name)
     } else {
         name.to_owned()
@@ -114,7 +131,7 @@ fn tls_flag(s: &Subject, scope: &str, name: &str) -> Option<(String, bool)> {
         .into_iter()
         .filter_map(flag)
         .collect();
-    if !s.has(&CONSUL_TLS) {
+    if !s.has(&TLS) {
         flags.sort_by_key(|(_, flag)| !flag);
     }
     flags.into_iter().next()

@@ -15,7 +15,7 @@ use tables::{
 /// Share of letters in which two similar names may differ.
 const MAX_TYPO_RATIO: f64 = 0.3;
 
-pub(in crate::lint) const RULES: &[Rule] = &[Rule {
+pub(super) const RULES: &[Rule] = &[Rule {
     id: "vault.unknown-key",
     severity: Severity::Unsafe,
     reason: "Vault ignores a key that it does not know, and says nothing at start",

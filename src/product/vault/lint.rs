@@ -5,6 +5,8 @@ mod backends;
 mod environment;
 mod keys;
 mod listener;
+mod names;
+mod overrides;
 mod raft;
 mod seals;
 mod server;
@@ -12,12 +14,28 @@ mod storage;
 
 use serde_json::Value;
 
-use super::address::{authority, has_scheme, is_loopback, is_wildcard};
-use super::tree::{Block, blocks, is, items, text};
-use super::{Hit, Rule, Subject, hit, secrets};
+use crate::lint::address::{authority, has_scheme, is_loopback, is_wildcard};
+use crate::lint::tree::{Block, blocks, is, items, text};
+use crate::lint::{Hit, Profile, Repeated, Rule, Subject, hit, secrets};
+
+pub(super) static PROFILE: Profile = Profile {
+    name: "vault",
+    title: "Vault",
+    unparsed_rule_id: "vault.unreadable",
+    source: CONFIGURATION,
+    rules: RULES,
+    names: names::NAMES,
+    detects_json_by_name: false,
+    repeated: Repeated {
+        in_hcl: "Vault uses the last one, and from 1.21 on refuses the file",
+        in_json: "Vault uses the last one",
+        other_spelling: "Vault reads both as the same key, and uses the last one",
+    },
+    overrides: overrides::OVERRIDES,
+};
 
 /// All rules, in the order of their findings.
-pub(super) const RULES: &[&[Rule]] = &[
+const RULES: &[&[Rule]] = &[
     listener::RULES,
     storage::RULES,
     raft::RULES,

@@ -5,9 +5,9 @@
 use super::is_configured_by_servers;
 use crate::lint::tree::{is, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be, value_text};
-use crate::version_changes::CONSUL_ACL;
+use crate::product::consul::changes::ACL;
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "consul.acl-enabled",
         severity: Severity::Unsafe,
@@ -16,11 +16,11 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         fix: "set `acl.enabled` to true; before Consul 1.4, set `acl_datacenter`",
         check: |s| {
             let implied = text(s.root, "acl_datacenter").is_some();
-            let enabled = s.has(&CONSUL_ACL) && is(s.root, "acl.enabled") == Some(true);
+            let enabled = s.has(&ACL) && is(s.root, "acl.enabled") == Some(true);
             if implied || enabled || is_configured_by_servers(s) {
                 return Vec::new();
             }
-            let key = if s.has(&CONSUL_ACL) {
+            let key = if s.has(&ACL) {
                 "acl.enabled"
             } else {
                 "acl_datacenter"
@@ -70,11 +70,11 @@ fn token_persistence(s: &Subject) -> Vec<Hit> {
 fn policy<'a>(s: &Subject<'a>, name: &str) -> (String, Option<&'a str>) {
     let stanza = format!("acl.{name}");
     let old = format!("acl_{name}");
-    let found = text(s.root, &stanza).filter(|_| s.has(&CONSUL_ACL));
+    let found = text(s.root, &stanza).filter(|_| s.has(&ACL));
     match (found, text(s.root, &old)) {
         (Some(found), _) => (stanza, Some(found)),
         (None, Some(found)) => (old, Some(found)),
-        (None, None) if s.has(&CONSUL_ACL) => (stanza, None),
+        (None, None) if s.has(&ACL) => (stanza, None),
         (None, None) => (old, None),
     }
 }

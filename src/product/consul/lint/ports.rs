@@ -3,9 +3,9 @@
 use super::{LONGEST_WAIT_S, UPGRADE, exposed, is_open, may_be_server, open_port};
 use crate::lint::tree::{at, is, seconds};
 use crate::lint::{Rule, Severity, hit, modes, must_not_be, value_text};
-use crate::version_changes::{CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_LONG_REQUESTS};
+use crate::product::consul::changes::{GRPC_TLS, HTTP_CONFIG, LONG_REQUESTS};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "consul.http-port",
         severity: Severity::Unsafe,
@@ -45,7 +45,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         check: |s| {
             let used = is(s.root, "peering.enabled") == Some(true)
                 || is(s.root, "connect.enabled") == Some(true);
-            if may_be_server(s) && s.has(&CONSUL_GRPC_TLS) && !used {
+            if may_be_server(s) && s.has(&GRPC_TLS) && !used {
                 open_port(s, "grpc_tls", true)
             } else {
                 Vec::new()
@@ -113,13 +113,13 @@ pub(in crate::lint) const RULES: &[Rule] = &[
         source: UPGRADE,
         fix: "set `http_config.read_timeout` and `http_config.write_timeout` to \"15m\"",
         check: |s| {
-            let fixed = s.has(&CONSUL_LONG_REQUESTS);
+            let fixed = s.has(&LONG_REQUESTS);
             let keys = ["http_config.read_timeout", "http_config.write_timeout"];
             let short = |key: &&str| match seconds(s.root, key) {
                 Some(seconds) => seconds < LONGEST_WAIT_S,
                 None => !fixed,
             };
-            if !s.has(&CONSUL_HTTP_CONFIG) {
+            if !s.has(&HTTP_CONFIG) {
                 return Vec::new();
             }
             keys.into_iter()

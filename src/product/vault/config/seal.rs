@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::super::{InvalidInput, read_or_default};
+use crate::product::config::{InvalidInput, read_or_default};
 
 /// A seal that unseals Vault without key shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

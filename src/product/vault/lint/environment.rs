@@ -4,7 +4,7 @@ use super::of_consul;
 use crate::lint::tree::{is, text};
 use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, must_not_be, secrets};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.pending-removal",
         severity: Severity::Unsafe,

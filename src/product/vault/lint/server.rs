@@ -7,7 +7,7 @@ use crate::lint::address::{has_scheme, is_loopback};
 use crate::lint::tree::{at, is, items, text};
 use crate::lint::{Hit, Role, Rule, Severity, Subject, hit, modes, must_not_be, value_text};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.one-file",
         severity: Severity::Unsafe,

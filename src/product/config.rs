@@ -1,17 +1,16 @@
-//! Generates the configuration files of Vault and Consul as JSON.
-//! Takes a product, its version and the provisioner's inputs; see [`crate::version_changes`].
+//! What the configuration files of all products share. They are JSON, generated from a version and
+//! the inputs of a provisioner.
 //! Secrets and settings of a single node are left to the first boot.
 
-pub mod consul;
 mod subnet;
-pub mod vault;
 
 use std::collections::BTreeMap;
 
-use semver::Version;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+
+pub(super) use subnet::Subnet;
 
 /// An input with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,25 +24,6 @@ pub struct InvalidInput {
     pub expected: String,
 }
 
-/// Products whose configuration is generated.
-pub const PRODUCTS: [&str; 2] = ["consul", "vault"];
-
-/// Generates the configuration of `product`, one of [`PRODUCTS`]: the name and text of its file.
-pub fn generate(
-    product: &str,
-    version: &Version,
-    inputs: &BTreeMap<String, Json>,
-) -> Result<(String, String), InvalidInput> {
-    let text = match product {
-        "consul" => to_json_text(&consul::Agent::hardened(
-            version,
-            consul::Inputs::read(inputs)?,
-        )),
-        _ => to_json_text(&vault::Server::hardened(vault::Inputs::read(inputs)?)),
-    };
-    Ok((format!("{product}.json"), text))
-}
-
 /// Serializes a configuration as the text of its file.
 pub(crate) fn to_json_text(configuration: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(configuration);
@@ -51,7 +31,7 @@ pub(crate) fn to_json_text(configuration: &impl Serialize) -> String {
 }
 
 /// Reads the input `name`. `expected` describes its valid values.
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     inputs: &BTreeMap<String, Json>,
     name: &str,
     expected: &str,
@@ -68,7 +48,7 @@ fn read<T: DeserializeOwned>(
 
 /// Reads the input `name`, or returns the default of its type if the provisioner does not declare
 /// it. `expected` describes its valid values.
-fn read_or_default<T: DeserializeOwned + Default>(
+pub(super) fn read_or_default<T: DeserializeOwned + Default>(
     inputs: &BTreeMap<String, Json>,
     name: &str,
     expected: &str,
@@ -81,6 +61,6 @@ fn read_or_default<T: DeserializeOwned + Default>(
 
 /// Returns a template for the machine's private address, between `before` and `after`. The product
 /// expands it at start: <https://pkg.go.dev/github.com/hashicorp/go-sockaddr/template>.
-fn private_address(before: &str, after: &str) -> String {
+pub(super) fn private_address(before: &str, after: &str) -> String {
     format!("{before}{{{{ GetPrivateIP }}}}{after}")
 }

@@ -9,9 +9,9 @@ use super::{
 use crate::lint::address::{is_loopback, is_socket};
 use crate::lint::tree::{blocks, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, must_not_be};
-use crate::version_changes::{VAULT_KEYS_RULE, refuses_vault_keys};
+use crate::product::consul::changes::{VAULT_KEYS_RULE, refuses_vault_keys};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.storage",
         severity: Severity::Unsafe,

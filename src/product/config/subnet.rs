@@ -12,14 +12,14 @@ const SHORTEST_V6: u8 = 16;
 
 /// A subnet of other machines, as nft prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Subnet {
+pub(in crate::product) struct Subnet {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Subnet {
     /// Parses a subnet. The error describes valid values.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::product) fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split_once('/').and_then(|(address, prefix)| {
             let subnet = Self {
                 address: address.parse().ok()?,
@@ -46,7 +46,7 @@ impl Subnet {
     }
 
     /// Returns whether an address is in this subnet.
-    pub(super) fn contains(self, address: IpAddr) -> bool {
+    pub(in crate::product) fn contains(self, address: IpAddr) -> bool {
         let other = Self { address, ..self };
         address.is_ipv4() == self.address.is_ipv4() && other.canonical() == self.canonical()
     }

@@ -6,7 +6,7 @@ use super::{RAFT, storage};
 use crate::lint::address::{has_scheme, is_loopback};
 use crate::lint::tree::{at, items, text};
 use crate::lint::{Hit, Rule, Severity, Subject, hit, join};
-use crate::version_changes::VAULT_MLOCK;
+use crate::product::vault::changes::MLOCK;
 
 /// Keys of a `retry_join`.
 pub(super) const JOIN_KEYS: &[&str] = &[
@@ -23,7 +23,7 @@ pub(super) const JOIN_KEYS: &[&str] = &[
     "leader_tls_servername",
 ];
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "vault.raft-join-plaintext",
         severity: Severity::Unsafe,
@@ -50,7 +50,7 @@ pub(in crate::lint) const RULES: &[Rule] = &[
             let mut storage = storage(s).into_iter();
             let raft = storage.any(|one| one.label == "raft" && !one.key.starts_with("ha_"));
             let set = at(s.root, "disable_mlock").is_some();
-            if raft && !set && s.has(&VAULT_MLOCK) {
+            if raft && !set && s.has(&MLOCK) {
                 vec![hit("disable_mlock", "nothing")]
             } else {
                 Vec::new()

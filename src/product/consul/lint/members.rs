@@ -7,7 +7,7 @@ use super::{is_configured_by_servers, must_be};
 use crate::lint::tree::{is, number, text};
 use crate::lint::{Role, Rule, Severity, hit, must_not_be, value_text};
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "consul.gossip-key",
         severity: Severity::Unsafe,

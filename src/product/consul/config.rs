@@ -10,11 +10,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::subnet::Subnet;
-use super::{InvalidInput, private_address, read};
-use crate::version_changes::{
-    CONSUL_GRPC_TLS, CONSUL_HTTP_CONFIG, CONSUL_PEERING, CONSUL_TLS, CONSUL_UI_CONFIG,
-};
+use crate::product::config::{InvalidInput, Subnet, private_address, read};
+use crate::product::consul::changes::{GRPC_TLS, HTTP_CONFIG, PEERING, TLS, UI_CONFIG};
 
 pub use node::Node;
 pub(crate) use node::NodeAcl;
@@ -151,7 +148,7 @@ enum Tls {
     Stanza {
         tls: Stanza,
     },
-    /// Before [`CONSUL_TLS`].
+    /// Before [`TLS`].
     Flat {
         #[serde(flatten)]
         files: Files,
@@ -218,7 +215,7 @@ enum Ui {
     Section {
         ui_config: Enabled,
     },
-    /// Before [`CONSUL_UI_CONFIG`].
+    /// Before [`UI_CONFIG`].
     Flag {
         ui: bool,
     },
@@ -238,7 +235,7 @@ struct Performance {
 impl Agent {
     /// Returns the file for an image with this version of Consul.
     pub fn hardened(version: &Version, inputs: Inputs) -> Self {
-        let ui = if CONSUL_UI_CONFIG.is_in(version) {
+        let ui = if UI_CONFIG.is_in(version) {
             Ui::Section { ui_config: OFF }
         } else {
             Ui::Flag { ui: false }
@@ -258,9 +255,9 @@ impl Agent {
             addresses: Addresses { https },
             ports: Ports {
                 http: CLOSED,
-                https: 8501,
+                https: i32::from(super::API_PORT),
                 grpc: CLOSED,
-                grpc_tls: CONSUL_GRPC_TLS.is_in(version).then_some(CLOSED),
+                grpc_tls: GRPC_TLS.is_in(version).then_some(CLOSED),
                 dns: CLOSED,
                 serf_wan: CLOSED,
                 sidecar_min_port: 0,
@@ -279,10 +276,10 @@ impl Agent {
                 enable_token_persistence: false,
             },
             connect: OFF,
-            peering: CONSUL_PEERING.is_in(version).then_some(OFF),
+            peering: PEERING.is_in(version).then_some(OFF),
             ui,
             // Vault's lock waits in long requests, which must not be cut.
-            http_config: CONSUL_HTTP_CONFIG.is_in(version).then_some(HttpConfig {
+            http_config: HTTP_CONFIG.is_in(version).then_some(HttpConfig {
                 read_timeout: "15m",
                 write_timeout: "15m",
             }),
@@ -303,7 +300,7 @@ impl Agent {
 
 impl Tls {
     fn for_version(version: &Version) -> Self {
-        if !CONSUL_TLS.is_in(version) {
+        if !TLS.is_in(version) {
             return Self::Flat {
                 files: FILES,
                 tls_min_version: "tls12",

@@ -14,7 +14,7 @@ const JOINS: &[&str] = &[
     "auto_config.server_addresses",
 ];
 
-pub(in crate::lint) const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "consul.secret-in-image",
         severity: Severity::Unsafe,

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 
-use super::{
-    Configuration, Finding, LintError, Product, Role, Severity, environment, is_linted, rules,
-};
+use super::{CONFIGURATION, Plan, PlannedStep, StepKind};
 use crate::hcl1::Position;
-use crate::plan::{CONFIGURATION, Plan, PlannedStep, StepKind};
+use crate::lint::{Configuration, Finding, LintError, Role, Severity, environment, is_linted};
+use crate::product::{Product, lint_rules};
 
 /// Lints the configuration of planned steps:
 ///
-/// - configuration from [`crate::product_config`],
+/// - configuration from [`Product::configuration`],
 /// - templates named after a product, as in `templates/vault.hcl`,
 /// - files copied into `/etc/vault.d/` or `/etc/consul.d/`.
 ///
@@ -34,7 +33,7 @@ pub fn lint_steps(
         for step in steps {
             for (file, content) in files_of(product, step) {
                 let added = configuration.add_bytes(&format!("{}: {file}", step.name), content);
-                let accepted = allowed.get(product.unparsed_rule_id());
+                let accepted = allowed.get(product.profile().unparsed_rule_id);
                 match (added, accepted) {
                     (Err(LintError::Syntax { file, at, .. }), Some(reason)) => {
                         notes.push(unchecked_note(product, file, at, reason));
@@ -43,7 +42,7 @@ pub fn lint_steps(
                 }
             }
         }
-        if !configuration.files.is_empty() || !configuration.environment.is_empty() {
+        if !configuration.is_empty() {
             findings.extend(configuration.lint());
         }
     }
@@ -55,19 +54,14 @@ pub fn lint_steps(
 /// Returns a note about a file that is not checked because the definition allows it.
 fn unchecked_note(product: Product, file: String, at: Position, reason: &str) -> Finding {
     Finding {
-        rule: product.unparsed_rule_id(),
+        rule: product.profile().unparsed_rule_id,
         severity: Severity::Note,
         file,
         line: Some(at.line),
         key: String::new(),
         found: format!("is not checked: {reason}"),
         reason: "no rule applies to a file that cannot be parsed",
-        source: match product {
-            Product::Consul => {
-                "https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file"
-            }
-            Product::Vault => "https://developer.hashicorp.com/vault/docs/configuration",
-        },
+        source: product.profile().source,
         fix: "correct the file at this line, and remove the rule from `[lint.allow]`",
     }
 }
@@ -75,8 +69,8 @@ fn unchecked_note(product: Product, file: String, at: Position, reason: &str) ->
 /// Fails if `allowed` has an id that is no lint rule.
 pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError> {
     let known = |id: &&String| {
-        let unreadable = Product::ALL.map(Product::unparsed_rule_id);
-        rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
+        let unreadable = Product::ALL.map(|product| product.profile().unparsed_rule_id);
+        lint_rules().any(|rule| rule.id == **id) || unreadable.contains(&id.as_str())
     };
     match allowed.keys().find(|id| !known(id)) {
         Some(unknown) => Err(LintError::UnknownRule(unknown.clone())),
@@ -84,7 +78,7 @@ pub fn check_allowed(allowed: &BTreeMap<String, String>) -> Result<(), LintError
     }
 }
 
-/// Lints the configuration of a plan, as [`of_steps`] does.
+/// Lints the configuration of a plan, as [`lint_steps`] does.
 pub fn lint_plan(plan: &Plan) -> Result<Vec<Finding>, LintError> {
     let releases = plan.releases.iter();
     let releases = releases.map(|release| (release.product.clone(), release.version.clone()));
