@@ -31,7 +31,8 @@ pub struct Provisioner {
     pub after: Vec<String>,
     /// Products whose version the definition must set.
     pub releases: Vec<String>,
-    /// Product whose configuration is generated from the inputs by [`crate::product::Product::configuration`].
+    /// Product whose configuration is generated from the inputs:
+    /// [`crate::product::Product::configuration`].
     pub configures: Option<String>,
     /// Whether the provisioner is the seal, which must be the last step.
     pub seal: bool,

@@ -1,5 +1,5 @@
-//! Parses one file into a tree as its product does. Content that the product refuses, or of which it
-//! ignores a part, is an error.
+//! Parses one file into a tree as its product does. Content that the product refuses, or of which
+//! it ignores a part, is an error.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,8 @@ enum Dialect {
 }
 
 impl Dialect {
-    /// Detects the format: by the file's name if the product does that, then by the first character.
+    /// Detects the format by the file's name, if the product does that, then by the first
+    /// character.
     fn detect(profile: &Profile, file: &str, text: &str) -> Self {
         if profile.detects_json_by_name && file.ends_with(".json") {
             Self::Json

@@ -1,5 +1,6 @@
 //! Vault: its facts, and a client for the HTTP API of a node.
-//! The client takes an endpoint and tokens; returns health, the seal, the nodes of the cluster, and secrets.
+//! The client takes an endpoint and tokens; returns health, the seal, the nodes of the cluster, and
+//! secrets.
 //! A redirect of a standby is an error: the caller sends the request to the active node.
 
 mod access;
