@@ -18,6 +18,7 @@ use crate::event::of_the_binary;
 
 /// Records its folder and process, and stays. `hook` is an additional command.
 const QEMU: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo 'QEMU emulator version 9.2.0'; exit; }
 if [ -e 'LAB/hook' ]; then . 'LAB/hook'; fi
 echo $$ >'LAB/pid'
 pwd >'LAB/up.new' && mv 'LAB/up.new' 'LAB/up'
