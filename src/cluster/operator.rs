@@ -34,6 +34,19 @@ impl OperatorTokenError {
     }
 }
 
+/// Returns why the administrator's token is absent, if it is, without asking Vault.
+pub(crate) async fn absent_operator_token(
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<Option<OperatorTokenError>, ClusterError> {
+    let name = SecretName::VaultOperator;
+    let found = secrets.get(&name, context.interrupt).await?;
+    let place = secrets.place_of(&name);
+    Ok(found
+        .is_none()
+        .then_some(OperatorTokenError::Absent { place }))
+}
+
 /// Returns the administrator's token. It is needed by people and rollouts, and by no node.
 pub(crate) async fn operator_token(
     client: &Client,

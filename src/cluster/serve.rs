@@ -1,7 +1,9 @@
 //! Starts and ends the load balancer of a cluster on this computer.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ pub(super) async fn start(
     let folder = site.folder.join("front");
     fs::create_dir_all(&folder).map_err(ClusterError::file(&folder))?;
     let ca_file = ca_file(&site);
-    fs::write(&ca_file, authority_pem).map_err(ClusterError::file(&ca_file))?;
+    write_authority(&ca_file, authority_pem).map_err(ClusterError::file(&ca_file))?;
     if cluster.file.front.kind != FrontKind::Haproxy {
         let addresses = state.addresses(TierName::Vault).into_iter();
         return Ok(addresses
@@ -124,6 +126,19 @@ pub(super) fn is_running(site: &Site) -> bool {
 
 fn runs_in(folder: &Path) -> bool {
     !with_argument(&config_path(folder).display().to_string()).is_empty()
+}
+
+/// Writes the authority of the nodes' certificates at once, since clients may read the file now.
+fn write_authority(path: &Path, authority_pem: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|present| present == authority_pem.as_bytes()) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    fs::write(file.path(), authority_pem)?;
+    fs::set_permissions(file.path(), Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Returns the file with the authority of the nodes' certificates.

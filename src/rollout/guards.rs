@@ -10,7 +10,7 @@ use super::RolloutError;
 use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
 use crate::cluster::file::TierName;
-use crate::cluster::{NodeStatus, Status};
+use crate::cluster::{NodeStatus, OperatorTokenError, Status};
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
@@ -84,6 +84,8 @@ pub struct Facts<'a> {
     /// Whether new nodes of Vault can be unsealed: by stored shares, shares of the user, or by
     /// themselves.
     pub can_unseal: bool,
+    /// Why the administrator's token of Vault is absent, without which nothing measures clients.
+    pub operator: Option<&'a OperatorTokenError>,
     /// The reason of the user to accept a jump of versions, or a version that is not promoted.
     pub allow_version_jump: Option<&'a str>,
     /// Whether an image without a channel is accepted.
@@ -129,6 +131,7 @@ pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     found.extend(client_above_servers(facts));
     found.extend(ending_certificates(facts));
     found.extend(sealed(facts));
+    found.extend(unmeasured(facts));
     found
 }
 
@@ -327,5 +330,13 @@ fn sealed(facts: &Facts<'_>) -> Option<Refusal> {
         "new Vault nodes cannot be unsealed: the key shares are not stored with the cluster"
             .to_owned(),
         "Pass them with --unseal-keys FILE.",
+    )
+}
+
+fn unmeasured(facts: &Facts<'_>) -> Option<Refusal> {
+    let error = facts.operator?;
+    refusal(
+        format!("cannot measure what clients feel: {error}"),
+        error.hint(),
     )
 }

@@ -11,7 +11,9 @@ use super::{Options, RolloutError, targets};
 use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
-use crate::cluster::{Cluster, Context, Images, NodeImage, Role, Status, status, vault};
+use crate::cluster::{
+    Cluster, Context, Images, NodeImage, Role, Status, absent_operator_token, status, vault,
+};
 use crate::digest::Digest;
 use crate::store::backend::Backend;
 use crate::wait::pause_for;
@@ -84,6 +86,7 @@ pub(super) async fn prepare<B: Backend>(
         .map(|image| image.manifest)
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
+    let operator = absent_operator_token(cluster.secrets, context).await?;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -98,6 +101,7 @@ pub(super) async fn prepare<B: Backend>(
         classes: &classes,
         highest: &state.highest,
         can_unseal: can_unseal(cluster, options, context).await?,
+        operator: operator.as_ref(),
         allow_version_jump: options.allow_version_jump,
         allow_unpromoted: options.allow_unpromoted,
         now: (context.now)(),

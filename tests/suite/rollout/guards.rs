@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use vault_bake::cluster::file::TierName;
 use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
-use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, Role, Status};
+use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, OperatorTokenError, Role, Status};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin};
@@ -44,6 +44,7 @@ struct Case {
     classes: BTreeMap<Digest, ImageClass>,
     highest: BTreeMap<String, String>,
     can_unseal: bool,
+    operator: Option<OperatorTokenError>,
     reason: Option<&'static str>,
 }
 
@@ -112,6 +113,7 @@ impl Case {
                 .collect(),
             highest: BTreeMap::new(),
             can_unseal: true,
+            operator: None,
             reason: None,
             inventory,
             request,
@@ -134,6 +136,7 @@ impl Case {
             classes: &self.classes,
             highest: &self.highest,
             can_unseal: self.can_unseal,
+            operator: self.operator.as_ref(),
             allow_version_jump: self.reason,
             allow_unpromoted: false,
             now: now(),
@@ -211,6 +214,10 @@ fn each_guard_refuses_in_words_with_the_way_out() {
         text += &[open.why, "\n  ".to_owned(), open.hint, "\n".to_owned()].concat();
     }
     text += &refused(NEW, |case| case.can_unseal = false);
+    text += &refused(NEW, |case| {
+        let place = "in SECRETS/vault-operator, with mode 0600".to_owned();
+        case.operator = Some(OperatorTokenError::Absent { place });
+    });
     text += &refused(NEW, |case| {
         case.status.nodes[1].role = Role::Failed;
     });
