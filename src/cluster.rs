@@ -37,7 +37,7 @@ pub use error::ClusterError;
 pub use images::{Images, NodeImage};
 pub use journal::JournalLine;
 pub use operator::OperatorTokenError;
-pub(crate) use operator::{absent_operator_token, operator_token};
+pub(crate) use operator::{operator_token, stored_operator_token};
 pub use renew::renew;
 pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};

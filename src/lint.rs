@@ -4,7 +4,7 @@
 //! Errors that a product reports itself are left to it.
 
 pub(crate) mod address;
-pub(crate) mod command;
+mod command;
 mod document;
 pub(crate) mod environment;
 mod error;
@@ -28,9 +28,10 @@ use serde_json::Value;
 use document::{Located, Node};
 pub use error::LintError;
 pub use finding::{Finding, Severity};
-pub use names::Names;
-pub use overlay::{Meaning, Override, Precedence};
-pub use profile::{Profile, Repeated};
+pub(crate) use names::Names;
+pub(crate) use overlay::{Meaning, Override, Precedence};
+pub use profile::Profile;
+pub(crate) use profile::Repeated;
 
 use crate::hcl1::{Position, SyntaxError};
 use crate::version_changes::VersionChange;
@@ -74,7 +75,7 @@ pub struct Configuration {
 }
 
 /// The input of rules.
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// All files, merged.
     pub(crate) root: &'a Value,
     /// Variables of the unit by name.
@@ -94,7 +95,7 @@ impl Subject<'_> {
 }
 
 /// A key that breaks a rule, and its value.
-pub struct Hit {
+pub(crate) struct Hit {
     pub(crate) key: String,
     pub(crate) found: String,
 }

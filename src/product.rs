@@ -28,7 +28,6 @@ use crate::secret::Secret;
 use crate::version_changes::VersionChange;
 
 use config::InvalidInput;
-use publisher::Publisher;
 
 pub use error::ApiError;
 
@@ -68,8 +67,6 @@ struct Facts {
     unit: &'static str,
     /// Which versions may replace which.
     upgrades: upgrade::Table,
-    /// Who publishes its releases.
-    publisher: &'static Publisher,
 }
 
 impl Product {
@@ -96,11 +93,6 @@ impl Product {
     /// Returns its systemd unit.
     pub fn unit(self) -> &'static str {
         self.facts().unit
-    }
-
-    /// Returns who publishes its releases.
-    pub fn publisher(self) -> &'static Publisher {
-        self.facts().publisher
     }
 
     /// Generates its configuration: the name and text of its file.

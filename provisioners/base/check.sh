@@ -89,9 +89,9 @@ no_failed_units() {
     timeout 60 systemctl is-system-running --wait >/dev/null 2>&1 || :
     failed=$(systemctl list-units --state=failed --no-legend --plain)
     say "$failed"
-    for unit in $(systemctl list-units --state=failed --no-legend --plain | cut -d ' ' -f 1); do
+    for unit in $(printf '%s\n' "$failed" | cut -d ' ' -f 1); do
         say "$(journalctl --no-pager --quiet --boot --output=cat --lines=8 --unit="$unit")"
-        # Its log has what it was that failed.
+        # Its status names the module that failed.
         case $unit in cloud-*) say "$(cloud-init status --long 2>&1)" ;; esac
     done
     [ -z "$failed" ]

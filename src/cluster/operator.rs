@@ -34,17 +34,15 @@ impl OperatorTokenError {
     }
 }
 
-/// Returns why the administrator's token is absent, if it is, without asking Vault.
-pub(crate) async fn absent_operator_token(
+/// Returns the administrator's token as it is stored, without asking Vault.
+pub(crate) async fn stored_operator_token(
     secrets: &SecretStore,
     context: &Context<'_>,
-) -> Result<Option<OperatorTokenError>, ClusterError> {
+) -> Result<Result<Secret, OperatorTokenError>, ClusterError> {
     let name = SecretName::VaultOperator;
-    let found = secrets.get(&name, context.interrupt).await?;
+    let token = secrets.get(&name, context.interrupt).await?;
     let place = secrets.place_of(&name);
-    Ok(found
-        .is_none()
-        .then_some(OperatorTokenError::Absent { place }))
+    Ok(token.ok_or(OperatorTokenError::Absent { place }))
 }
 
 /// Returns the administrator's token. It is needed by people and rollouts, and by no node.
@@ -53,11 +51,11 @@ pub(crate) async fn operator_token(
     secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<Result<Secret, OperatorTokenError>, ClusterError> {
-    let name = SecretName::VaultOperator;
-    let place = secrets.place_of(&name);
-    let Some(token) = secrets.get(&name, context.interrupt).await? else {
-        return Ok(Err(OperatorTokenError::Absent { place }));
+    let token = match stored_operator_token(secrets, context).await? {
+        Ok(token) => token,
+        Err(absent) => return Ok(Err(absent)),
     };
+    let place = secrets.place_of(&SecretName::VaultOperator);
     Ok(match client.lookup_self(&token).await {
         Err(error) if is_forbidden(&error) => Err(OperatorTokenError::Refused { place }),
         // Another error tells nothing about the token.

@@ -2,7 +2,7 @@
 
 /// How a product compares the keys of its files.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     /// Blocks whose keys, but not labels, are compared with case.
     pub(crate) exact: &'static [&'static str],
     /// Keys with names of the user below them.

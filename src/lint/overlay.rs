@@ -7,7 +7,7 @@ use crate::hcl1::Position;
 
 /// The value that takes precedence if a file also sets the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precedence {
+pub(crate) enum Precedence {
     /// That of the variable.
     Variable,
     /// That of the file.
@@ -16,7 +16,7 @@ pub enum Precedence {
 
 /// What the text of a variable means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// The value of the key.
     Value,
     /// Whether the value of the key is `https`. If not, the variable sets nothing.
@@ -25,7 +25,7 @@ pub enum Meaning {
 
 /// A variable that sets a key. If several variables set one key, the first is used.
 #[derive(Debug)]
-pub struct Override {
+pub(crate) struct Override {
     /// The name of the variable.
     pub(crate) variable: &'static str,
     /// The blocks that it applies to; none is the top of the file.

@@ -31,7 +31,7 @@ pub struct Profile {
 
 /// What a product does with a key that a file sets twice.
 #[derive(Debug)]
-pub struct Repeated {
+pub(crate) struct Repeated {
     pub(crate) in_hcl: &'static str,
     pub(crate) in_json: &'static str,
     /// If the key is spelled in another way the second time.

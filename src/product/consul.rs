@@ -18,7 +18,6 @@ use serde::Deserialize;
 
 use super::client::{Api, ApiClient, null_as_default};
 use super::config::to_json_text;
-use super::publisher::HASHICORP;
 use super::{ApiError, Endpoint, Facts, TlsMaterial};
 use crate::secret::Secret;
 
@@ -35,7 +34,6 @@ pub(super) static FACTS: Facts = Facts {
     },
     unit: UNIT,
     upgrades: upgrade::TABLE,
-    publisher: &HASHICORP,
 };
 
 /// The port of the HTTPS API.

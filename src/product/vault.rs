@@ -19,7 +19,6 @@ use serde::de::DeserializeOwned;
 
 use super::client::{Answer, Api, ApiClient};
 use super::config::to_json_text;
-use super::publisher::HASHICORP;
 use super::{ApiError, Endpoint, Facts, TlsMaterial};
 use crate::secret::Secret;
 
@@ -36,7 +35,6 @@ pub(super) static FACTS: Facts = Facts {
     },
     unit: UNIT,
     upgrades: upgrade::TABLE,
-    publisher: &HASHICORP,
 };
 
 /// The port of the API.

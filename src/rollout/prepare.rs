@@ -12,7 +12,7 @@ use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
 use crate::cluster::{
-    Cluster, Context, Images, NodeImage, Role, Status, absent_operator_token, status, vault,
+    Cluster, Context, Images, NodeImage, Role, Status, status, stored_operator_token, vault,
 };
 use crate::digest::Digest;
 use crate::store::backend::Backend;
@@ -86,7 +86,7 @@ pub(super) async fn prepare<B: Backend>(
         .map(|image| image.manifest)
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
-    let operator = absent_operator_token(cluster.secrets, context).await?;
+    let operator = stored_operator_token(cluster.secrets, context).await?.err();
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
