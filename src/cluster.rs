@@ -12,7 +12,6 @@ pub mod front;
 pub mod identities;
 pub(crate) mod images;
 mod journal;
-mod operator;
 pub mod policies;
 mod renew;
 pub(crate) mod running;
@@ -20,6 +19,7 @@ pub mod secrets;
 pub(crate) mod serve;
 pub mod state;
 mod status;
+mod tokens;
 pub(crate) mod vault;
 
 use crate::event::Stage;
@@ -36,11 +36,11 @@ pub use down::down;
 pub use error::ClusterError;
 pub use images::{Images, NodeImage};
 pub use journal::JournalLine;
-pub use operator::OperatorTokenError;
-pub(crate) use operator::{operator_token, stored_operator_token};
 pub use renew::renew;
 pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};
+pub use tokens::TokenError;
+pub(crate) use tokens::{management_error, operator_token, stored_operator_token};
 
 /// A cluster and the places that belong to it.
 #[derive(Clone, Copy)]

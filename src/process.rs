@@ -8,6 +8,7 @@
 mod error;
 mod group;
 mod lines;
+mod log;
 mod tail;
 mod users;
 
@@ -29,6 +30,7 @@ use tail::Tail;
 
 pub use error::{ProcessError, last_lines};
 pub(crate) use group::{members, with_argument};
+pub(crate) use log::end_of_log;
 pub use users::{Users, users};
 
 /// The number of output lines that an error carries.

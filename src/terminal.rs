@@ -26,6 +26,17 @@ pub fn visible_line(text: &str) -> Cow<'_, str> {
     replace(text, is_control, write_caret)
 }
 
+/// Removes control sequences and control characters from what a console shows, except line ends.
+pub(crate) fn without_control(text: &str) -> String {
+    let plain = anstream::adapter::strip_str(text).to_string();
+    let keep = |c: char| match c {
+        '\n' => Some(c),
+        '\t' => Some(' '),
+        c => (!c.is_control()).then_some(c),
+    };
+    plain.chars().filter_map(keep).collect()
+}
+
 /// Escapes JSON text for printing, with JSON escapes in its strings. The value stays the same.
 pub fn visible_json(json: &str) -> Cow<'_, str> {
     // JSON has such characters only in strings.

@@ -63,6 +63,10 @@ impl Cluster<'_> {
         }
         if state.subnet != self.file.platform.subnet {
             let why = format!("its nodes have addresses of {}", state.subnet);
+            let hint = format!(
+                "{hint} The image of its Consul servers must name the new network in \
+                 `management_subnets`."
+            );
             return Err(ClusterError::Differs { name, why, hint });
         }
         Ok(state)

@@ -6,14 +6,18 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::policies::Policy;
-use super::{ClusterError, Context};
+use super::secrets::{SecretName, SecretStore};
+use super::{ClusterError, Context, TokenError};
 use crate::product::ApiError;
 use crate::product::consul::{Client, TokenRequest};
 use crate::secret::Secret;
-use crate::wait::{Poll, Wait};
+use crate::wait::{Poll, Wait, WaitError};
 
 /// Limit for an election, with VMs under emulation.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Limit for new servers to know the management token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Waits until a server has a leader. Returns the client of a server that answers.
 pub(super) async fn wait_for_leader(
@@ -36,6 +40,42 @@ pub(super) async fn wait_for_leader(
         Poll::NotYet(last)
     });
     waiting.await.map_err(ClusterError::wait)
+}
+
+/// Waits until Consul knows the management token, as new servers do after an election.
+///
+/// Fails at once if it knows the operator's token, which exists later: then another value was
+/// stored.
+pub(super) async fn wait_for_management(
+    client: &Client,
+    (management, operator): (&Secret, &Secret),
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<(), ClusterError> {
+    let wait = Wait::new("Consul to know the management token", TOKEN_TIMEOUT)
+        .pausing(Duration::from_millis(200), Duration::from_secs(1));
+    let refused = || TokenError::refused(SecretName::ConsulManagement, secrets);
+    let waiting = wait.until(context.events, context.interrupt, || async {
+        match client.knows_token(management).await {
+            Ok(true) => return Poll::Ready(()),
+            Ok(false) => {}
+            Err(error) => return Poll::NotYet(error.to_string()),
+        }
+        match client.knows_token(operator).await {
+            Ok(true) => Poll::Never(refused()),
+            _ => Poll::NotYet("it knows no token".to_owned()),
+        }
+    });
+    match waiting.await {
+        Ok(()) => Ok(()),
+        Err(WaitError::Interrupted(interrupted)) => Err(interrupted.into()),
+        Err(WaitError::Never(refused)) => Err(refused.into()),
+        Err(error @ WaitError::Deadline { .. }) => Err(ClusterError::Service {
+            message: error.to_string(),
+            hint: Some(refused().hint()),
+            console: Vec::new(),
+        }),
+    }
 }
 
 /// A token of a cluster and its policy.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::front::FrontError;
 use super::identities::IdentitiesError;
 use super::secrets::SecretError;
+use super::TokenError;
 use super::state::{StateError, begin_anew};
 use crate::identity::IdentityError;
 use crate::pin::PinError;
@@ -140,6 +141,9 @@ pub enum ClusterError {
     /// The identities of the cluster.
     #[error(transparent)]
     Identities(#[from] IdentitiesError),
+    /// A token that a product refuses.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A certificate or an archive.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -217,6 +221,7 @@ impl ClusterError {
                 Some(format!("{restore} {}", begin_anew(cluster)))
             }
             Self::Identities(error) => error.hint(),
+            Self::Token(error) => Some(error.hint()),
             Self::Identity(error) => error.hint(),
             Self::Platform(error) => error.hint(),
             Self::Api(error) => error.hint(),

@@ -225,17 +225,17 @@ impl<'a> Running<'a> {
         let clients = self.consul_clients().await?;
         let client = consul::wait_for_leader(&clients, self.context).await;
         let client = client.map_err(|error| self.explain(error, &clients[0].0, CONSUL_PORT))?;
-        let management = self.secret(&SecretName::ConsulManagement).await?;
+        let (management, operator) = (self.management().await?, &self.keys.operator);
+        let (tokens, secrets) = ((&management, operator), self.cluster.secrets);
+        consul::wait_for_management(&client, tokens, secrets, self.context).await?;
         let mut grants = vec![self.grant(
             policies::operator(&self.cluster.file.name),
-            self.keys.operator.clone(),
+            operator.clone(),
         )];
         for (name, node) in &self.state.nodes {
             grants.extend(self.node_grants(name, node.tier).await?);
         }
-        let created = consul::create_tokens(&client, &management, &grants, self.context).await;
-        created.map_err(|error| self.explain_refused(error))?;
-        let operator = &self.keys.operator;
+        consul::create_tokens(&client, &management, &grants, self.context).await?;
         consul::wait_for_voters(&client, operator, clients.len(), self.context).await
     }
 
@@ -345,24 +345,6 @@ impl<'a> Running<'a> {
             self.platform.remove(name, events, interrupt).await?;
         }
         Ok(())
-    }
-
-    /// Adds the likely cause to the error that the servers do not know the management token.
-    fn explain_refused(&self, error: ClusterError) -> ClusterError {
-        match error {
-            ClusterError::Service {
-                message, console, ..
-            } if message.contains("ACL not found") => ClusterError::Service {
-                hint: Some(format!(
-                    "If the secret `consul-management` was changed, take its first value from a \
-                     backup, and store it {}: the servers know no other.",
-                    self.cluster.secrets.place_of(&SecretName::ConsulManagement)
-                )),
-                message,
-                console,
-            },
-            error => error,
-        }
     }
 
     /// Adds the last lines of a node's console to the error of a service that did not answer.

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::files::{last_lines, write};
+use super::files::write;
 use super::{IdentityArchive, Node, PlatformError, Site, Stop};
 use crate::event::Events;
 use crate::leak_scan::root_partition;
 use crate::network::Network;
-use crate::process::{Program, with_argument};
+use crate::process::{Program, end_of_log, with_argument};
 use crate::teardown::{Leftover, processes};
 use crate::wait::{Interrupt, Poll, Wait};
 
@@ -224,13 +224,21 @@ impl Containers {
     }
 
     pub(super) fn is_running(&self, name: &str) -> bool {
-        !with_argument(&self.node_marker(name)).is_empty()
+        !self.containers(name).is_empty() || !with_argument(&self.node_marker(name)).is_empty()
     }
 
-    /// Returns the first process of a node: `nsenter` starts `systemd-nspawn`, which starts it.
+    /// Returns the processes of `systemd-nspawn` of a node. They run on without the `nsenter` that
+    /// started them.
+    fn containers(&self, name: &str) -> Vec<Pid> {
+        with_argument(&self.root_folder(name).display().to_string())
+    }
+
+    /// Returns the first process of a node, which `systemd-nspawn` starts.
     fn leader(&self, name: &str) -> Option<Pid> {
-        let outer = with_argument(&self.node_marker(name)).into_iter().next()?;
-        child_of(child_of(outer)?)
+        let containers = self.containers(name);
+        let mut children = containers.iter().filter_map(|pid| child_of(*pid));
+        // Until it becomes another program, a child has the arguments of its parent.
+        children.find(|child| !containers.contains(child))
     }
 
     pub(super) async fn stop(
@@ -330,11 +338,16 @@ impl Containers {
     }
 
     pub(super) fn console(&self, name: &str) -> Vec<String> {
-        last_lines(&self.node_folder(name).join("console.log"))
+        end_of_log(&self.node_folder(name).join("console.log"))
     }
 
     fn node_folder(&self, name: &str) -> PathBuf {
         self.site.folder.join("nodes").join(name)
+    }
+
+    /// Returns the root of a node. Only its `systemd-nspawn` has it as an argument.
+    fn root_folder(&self, name: &str) -> PathBuf {
+        self.node_folder(name).join("root")
     }
 
     fn node_marker(&self, name: &str) -> String {

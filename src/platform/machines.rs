@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::files::last_lines;
 use super::{IdentityArchive, PlatformError, Site, Stop};
 use crate::builder::qemu::QemuOptions;
 use crate::builder::qemu::machine::arguments::Accelerator;
@@ -26,7 +25,7 @@ use crate::builder::qemu::machine::choose_accelerator;
 use crate::builder::qemu::qmp::Qmp;
 use crate::event::Events;
 use crate::network::Network;
-use crate::process::{Program, with_argument};
+use crate::process::{Program, end_of_log, with_argument};
 use crate::teardown::{Leftover, processes};
 use crate::wait::{Interrupt, Poll, Wait};
 
@@ -213,9 +212,9 @@ impl Machines {
 
     pub(super) fn console(&self, name: &str) -> Vec<String> {
         let folder = self.node_folder(name);
-        let console = last_lines(&folder.join(CONSOLE));
+        let console = end_of_log(&folder.join(CONSOLE));
         match console.is_empty() {
-            true => last_lines(&folder.join(LOG)),
+            true => end_of_log(&folder.join(LOG)),
             false => console,
         }
     }

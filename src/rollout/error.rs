@@ -7,7 +7,7 @@ use super::journal::JournalError;
 use super::planner::PlanError;
 use super::targets::TargetsError;
 use crate::cluster::state::StateError;
-use crate::cluster::{ClusterError, OperatorTokenError};
+use crate::cluster::{ClusterError, TokenError};
 use crate::store::StoreError;
 
 /// A rollout that cannot begin or continue.
@@ -66,7 +66,7 @@ pub enum RolloutError {
     Canary(String),
     /// The administrator's token, with which the canary gets one of its own, does not work.
     #[error("cannot measure what clients feel: {0}")]
-    Operator(OperatorTokenError),
+    Operator(TokenError),
     /// The images are no targets of one rollout.
     #[error(transparent)]
     Targets(#[from] TargetsError),

@@ -10,7 +10,7 @@ use super::RolloutError;
 use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
 use crate::cluster::file::TierName;
-use crate::cluster::{NodeStatus, OperatorTokenError, Status};
+use crate::cluster::{NodeStatus, Problem, Status, TokenError};
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
@@ -85,7 +85,9 @@ pub struct Facts<'a> {
     /// themselves.
     pub can_unseal: bool,
     /// Why the administrator's token of Vault is absent, without which nothing measures clients.
-    pub operator: Option<&'a OperatorTokenError>,
+    pub operator: Option<&'a TokenError>,
+    /// Why Consul's management token cannot be used, without which new nodes get no tokens.
+    pub management: Option<&'a TokenError>,
     /// The reason of the user to accept a jump of versions, or a version that is not promoted.
     pub allow_version_jump: Option<&'a str>,
     /// Whether an image without a channel is accepted.
@@ -132,6 +134,7 @@ pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     found.extend(ending_certificates(facts));
     found.extend(sealed(facts));
     found.extend(unmeasured(facts));
+    found.extend(without_tokens(facts));
     found
 }
 
@@ -140,6 +143,15 @@ fn refusal(why: String, hint: impl Into<String>) -> Option<Refusal> {
         why,
         hint: hint.into(),
     })
+}
+
+/// Returns why the nodes of a cluster cannot be asked: no guard knows anything of them.
+pub fn unasked(problem: &Problem, name: &str) -> Refusal {
+    let status = format!("Run `vault-bake cluster status {name}`.");
+    Refusal {
+        why: problem.why.clone(),
+        hint: problem.hint.clone().unwrap_or(status),
+    }
 }
 
 /// Returns that another rollout of the cluster `name` is open in the store.
@@ -337,6 +349,14 @@ fn unmeasured(facts: &Facts<'_>) -> Option<Refusal> {
     let error = facts.operator?;
     refusal(
         format!("cannot measure what clients feel: {error}"),
+        error.hint(),
+    )
+}
+
+fn without_tokens(facts: &Facts<'_>) -> Option<Refusal> {
+    let error = facts.management?;
+    refusal(
+        format!("cannot make the tokens of new nodes: {error}"),
         error.hint(),
     )
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::check;
-use super::guards::{Facts, ImageClass, Refusal, open_rollout, refusals};
+use super::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, unasked};
 use super::plan::{Choices, Plan, Target};
 use super::planner::{Inventory, InventoryNode, Request, plan, plan_abort};
 use super::{Options, RolloutError, targets};
@@ -12,7 +12,8 @@ use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
 use crate::cluster::{
-    Cluster, Context, Images, NodeImage, Role, Status, status, stored_operator_token, vault,
+    Cluster, Context, Images, NodeImage, Role, Status, management_error, status,
+    stored_operator_token, vault,
 };
 use crate::digest::Digest;
 use crate::store::backend::Backend;
@@ -60,6 +61,12 @@ pub(super) async fn prepare<B: Backend>(
     }
     let history = images.store.history().await?;
     let seen = patient_status(cluster, images, context).await?;
+    if let Some(problem) = &seen.problem {
+        return Err(RolloutError::Refused {
+            refusals: vec![unasked(problem, &state.name)],
+            name: state.name,
+        });
+    }
     let inventory = inventory(&state, &seen, context);
     let chosen = choose(cluster, images, options, context).await?;
     let named = chosen.iter();
@@ -87,6 +94,7 @@ pub(super) async fn prepare<B: Backend>(
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
     let operator = stored_operator_token(cluster.secrets, context).await?.err();
+    let management = management_error(cluster, &state, context).await?;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -102,6 +110,7 @@ pub(super) async fn prepare<B: Backend>(
         highest: &state.highest,
         can_unseal: can_unseal(cluster, options, context).await?,
         operator: operator.as_ref(),
+        management: management.as_ref(),
         allow_version_jump: options.allow_version_jump,
         allow_unpromoted: options.allow_unpromoted,
         now: (context.now)(),
@@ -122,7 +131,7 @@ async fn patient_status<B: Backend>(
 ) -> Result<Status, RolloutError> {
     for _ in 1..STATUS_TRIES {
         let seen = status(cluster, Some(images), context).await?;
-        if seen.serves() {
+        if seen.serves() || seen.problem.is_some() {
             return Ok(seen);
         }
         pause_for(STATUS_PAUSE).await;

@@ -183,35 +183,9 @@ fn is_last_word(intent: &Entry, later: &[Entry]) -> bool {
     })
 }
 
-/// Adds up what the canaries of all controllers measured. A controller that was killed told its
-/// figures at the end of each step.
+/// Returns what clients felt, if the canary measured it.
 fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
-    let mut total = Figures::default();
-    let (mut run, mut run_ms, mut measured_ms) = (Figures::default(), 0, 0);
-    for entry in parts.entries {
-        match &entry.mark {
-            Mark::Started => {
-                total.add(&run);
-                measured_ms += run_ms;
-                (run, run_ms) = (Figures::default(), 0);
-            }
-            Mark::Measured {
-                figures,
-                elapsed_ms,
-            } => {
-                total.add(figures);
-                measured_ms += elapsed_ms;
-                (run, run_ms) = (Figures::default(), 0);
-            }
-            Mark::Done(result) | Mark::Failed(result) => {
-                run.add(&result.figures);
-                run_ms += result.elapsed_ms;
-            }
-            _ => {}
-        }
-    }
-    total.add(&run);
-    measured_ms += run_ms;
+    let (total, measured_ms) = measured(parts.entries);
     let whole_ms = parts.now.duration_since(started_at).as_millis();
     let whole_ms = u64::try_from(whole_ms).unwrap_or_default();
     (total.requests > 0).then(|| CanaryFact {
@@ -225,9 +199,40 @@ fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
     })
 }
 
+/// Adds up what the canaries of all controllers measured, and for how long, in milliseconds.
+/// A controller that was killed told its figures at the end of each step.
+pub(super) fn measured(entries: &[Entry]) -> (Figures, u64) {
+    let (mut total, mut total_ms) = (Figures::default(), 0);
+    let (mut run, mut run_ms) = (Figures::default(), 0);
+    for entry in entries {
+        match &entry.mark {
+            Mark::Started => {
+                total.add(&run);
+                total_ms += run_ms;
+                (run, run_ms) = (Figures::default(), 0);
+            }
+            Mark::Measured {
+                figures,
+                elapsed_ms,
+            } => {
+                total.add(figures);
+                total_ms += elapsed_ms;
+                (run, run_ms) = (Figures::default(), 0);
+            }
+            Mark::Done(result) | Mark::Failed(result) => {
+                run.add(&result.figures);
+                run_ms += result.elapsed_ms;
+            }
+            _ => {}
+        }
+    }
+    total.add(&run);
+    (total, total_ms + run_ms)
+}
+
 impl Figures {
     /// Adds the figures of another interval.
-    pub(super) fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.writes += other.writes;
         self.failed += other.failed;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::journal::{Entries, Entry, JournalFile, Mark};
 use super::plan::{Plan, Purpose};
+use super::record::measured;
 use super::{Figures, RolloutError, folder};
 use crate::cluster::state::State;
 use crate::cluster::{Cluster, ClusterError};
@@ -120,7 +121,7 @@ pub async fn status<B: Backend>(
         can_abort: can_abort(&planned, &entries),
         steps,
         resting: resting(&entries),
-        figures: figures(&entries),
+        figures: measured(&entries).0,
         damaged,
     }))
 }
@@ -187,14 +188,4 @@ fn resting(entries: &[Entry]) -> Option<String> {
         }
     }
     why
-}
-
-fn figures(entries: &[Entry]) -> Figures {
-    let mut total = Figures::default();
-    for entry in entries {
-        if let Mark::Done(result) | Mark::Failed(result) = &entry.mark {
-            total.add(&result.figures);
-        }
-    }
-    total
 }

@@ -295,7 +295,7 @@ fn lasting_line(event: &Event) -> Option<String> {
             let result = if *ok { "done" } else { "failed" };
             let felt = match (requests, failed) {
                 (0, _) => String::new(),
-                (_, 0) => format!("; clients waited at most {}", seconds(*longest_gap_ms)),
+                (_, 0) => format!("; longest gap {}", seconds(*longest_gap_ms)),
                 (_, failed) => format!("; {} failed", counted(failed, "request")),
             };
             format!(

@@ -81,8 +81,9 @@ impl StateError {
                 Some(format!("Restore it from a backup. {}", begin_anew(name)))
             }
             Self::Stale { name, rollout, .. } => Some(format!(
-                "It names nodes that are gone, and not those that run. Restore the file, and the \
-                 secrets, from after `vault-bake rollout show {rollout}`. {}",
+                "It names nodes that are gone, and not those that run. Restore the file and the \
+                 secrets from a backup that is newer than the rollout {rollout}: `vault-bake \
+                 rollout show {rollout}` prints its end. {}",
                 begin_anew(name)
             )),
             Self::Schema { .. } => Some(

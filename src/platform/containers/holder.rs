@@ -6,10 +6,9 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::super::files::last_lines;
 use super::{PlatformError, START_TIMEOUT, Site, marker};
 use crate::event::Events;
-use crate::process::with_argument;
+use crate::process::{end_of_log, with_argument};
 use crate::wait::{Interrupt, Poll, Wait};
 
 /// Waits until the namespaces are ready. Returns the first process in them.
@@ -41,7 +40,7 @@ pub(super) async fn first_process(
         }
     });
     let waited = waiting.await;
-    let log = last_lines(&site.folder.join("network.log"));
+    let log = end_of_log(&site.folder.join("network.log"));
     waited.map_err(PlatformError::wait("make namespaces", log))
 }
 

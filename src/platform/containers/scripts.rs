@@ -30,7 +30,7 @@ mountpoint -q "$2/root" || mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/
 pub(super) const START: &str = r#"
 # The network device of a node that was killed is removed a little later.
 ip link delete "vb-$2" 2>/dev/null
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --machine="$2" --directory="$1/root" \
+exec systemd-nspawn --quiet --boot --register=no --keep-unit --machine="$2" --directory "$1/root" \
     --network-bridge=nodes --resolv-conf=off --timezone=off --link-journal=no --console=read-only \
     --bind-ro="$1/network:/run/systemd/network/05-node.network" \
     --bind-ro="$1/identity:/dev/disk/by-id/virtio-vault-bake-seed"

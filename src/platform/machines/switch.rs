@@ -9,13 +9,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::super::files::last_lines;
 use super::super::{PlatformError, Site};
 use super::cluster_argument;
 use super::control::{self, CONTROL};
 use crate::builder::qemu::qmp::Qmp;
 use crate::event::Events;
-use crate::process::{Program, with_argument};
+use crate::process::{Program, end_of_log, with_argument};
 use crate::wait::Interrupt;
 
 /// The name of the folder with all sockets.
@@ -112,7 +111,7 @@ impl Switch<'_> {
     async fn control(&self, events: &Events, interrupt: &Interrupt) -> Result<Qmp, PlatformError> {
         let folder = self.folder();
         let opened = control::open(&folder, &self.marker(), events, interrupt).await;
-        let log = last_lines(&folder.join(LOG));
+        let log = end_of_log(&folder.join(LOG));
         opened.map_err(PlatformError::wait(ACTION, log))
     }
 

@@ -75,6 +75,18 @@ impl From<TokenJson> for TokenInfo {
 }
 
 impl Client {
+    /// Whether the agent knows a token.
+    ///
+    /// A server without a leader, or that begins, may not know a valid one yet.
+    pub async fn knows_token(&self, token: &Secret) -> Result<bool, ApiError> {
+        let call = self.api.get("read the token", &["acl", "token", "self"]);
+        match call.token(token).send().await {
+            Ok(_) => Ok(true),
+            Err(ApiError::Status { status: 403, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates the policy `name`, or changes it if its description or rules differ.
     ///
     /// Needs `acl:write`.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -107,6 +107,12 @@ impl<'a> TestCluster<'a> {
             .project
             .run(&[&verb, &arguments[1..]].concat(), &[])
             .await;
+        (done.status.code(), output_text(&done))
+    }
+
+    async fn rollout(&self, verb: &str) -> (Option<i32>, String) {
+        let arguments = ["rollout", verb, self.name, "--allow-untested", "--all-nodes"];
+        let done = self.project.run(&arguments, &[]).await;
         (done.status.code(), output_text(&done))
     }
 
@@ -292,19 +298,19 @@ impl<'a> TestCluster<'a> {
 
     /// Returns the first process of a container, or the process of a VM, if it runs.
     fn leader(&self, node: &str) -> Option<u32> {
-        let marker = format!("vault-bake-node-{}-{node}", self.id());
-        let is_vm = self.platform == "machines";
-        let marker = if is_vm {
-            format!("guest={marker}")
-        } else {
-            marker
-        };
-        let outer = processes(&marker).into_iter().next()?;
-        if is_vm {
-            Some(outer)
-        } else {
-            child(child(outer)?)
+        if self.platform == "machines" {
+            let marker = format!("guest={}", self.marker(node));
+            return processes(&marker).into_iter().next();
         }
+        let root = self.folder().join("nodes").join(node).join("root");
+        let containers = processes(&root.display().to_string());
+        let mut children = containers.iter().filter_map(|process| child(*process));
+        children.find(|process| !containers.contains(process))
+    }
+
+    /// Returns an argument of the process that starts a node.
+    fn marker(&self, node: &str) -> String {
+        format!("vault-bake-node-{}-{node}", self.id())
     }
 
     /// Waits until a node runs. Returns its name.
@@ -341,6 +347,15 @@ impl<'a> TestCluster<'a> {
         let script = "kill -STOP $(systemctl show --property=MainPID --value vault.service) && \
              echo frozen";
         assert_eq!(self.script(node, script).await, "frozen\n");
+    }
+
+    /// Kills the process that started a container, and not the container.
+    fn lose_starter(&self, node: &str) {
+        let starters = processes(&self.marker(node));
+        assert!(!starters.is_empty(), "{node} was started");
+        for starter in starters {
+            signal(starter, "KILL");
+        }
     }
 
     /// Takes a file of the cluster away.
@@ -449,6 +464,7 @@ pub async fn check(project: &TestProject) {
     logs_are_json(project).await;
     a_lost_secret_is_not_made_again(&cluster).await;
     what_serves_goes_on_without_some_secrets(&cluster).await;
+    another_management_token_is_noticed(&cluster).await;
     phases.end("a client, and no access for others");
     // Every node from another one.
     let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
@@ -520,6 +536,11 @@ pub async fn check(project: &TestProject) {
         .await;
 
     phases.end("a killed Vault");
+    cluster.lose_starter(&active);
+    assert_eq!(cluster.role(&active).await, "standby");
+    let text = cluster.up().await;
+    assert!(!text.contains(&format!("started {active}")), "{text}");
+    phases.end("a node without its starter");
     let id = cluster.id();
     cluster.down().await;
     assert_eq!(outside_of_folder(&id), Vec::<String>::new());
@@ -570,18 +591,40 @@ async fn what_serves_goes_on_without_some_secrets(cluster: &TestCluster<'_>) {
     let (exit, text) = cluster.run(&["status"]).await;
     assert_eq!(exit, Some(1), "{text}");
     for part in [
+        "cluster dev: state unknown",
         "it cannot be asked",
         "problem: cannot find the secret `authority-key`",
         "hint: Take its value from a backup",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let (exit, text) = cluster.rollout("plan").await;
+    assert_eq!(exit, Some(6), "{text}");
+    let refusal = "cannot find the secret `authority-key`";
+    assert!(text.contains(refusal) && !text.contains("leads"), "{text}");
     lost.bring_back();
     let lost = cluster.hide("secrets/vault-operator");
     let warned = cluster.up().await;
     let warning = "warning: the secret `vault-operator` is absent";
     assert!(warned.contains(warning), "{warned}");
     lost.bring_back();
+}
+
+/// Servers know the first management token alone. Another one is named at once.
+async fn another_management_token_is_noticed(cluster: &TestCluster<'_>) {
+    let first = cluster.hide("secrets/consul-management");
+    let path = cluster.folder().join("secrets/consul-management");
+    fs::write(&path, "5f1b3a52-0000-4000-8000-000000000000\n").expect("a secret");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let refused = "Consul refuses the token in the secret `consul-management`";
+    let began = Instant::now();
+    let (exit, text) = cluster.run(&["up", "--allow-untested"]).await;
+    assert_eq!((exit, text.contains(refused)), (Some(1), true), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{text}");
+    let (exit, text) = cluster.rollout("plan").await;
+    assert_eq!((exit, text.contains(refused)), (Some(6), true), "{text}");
+    fs::remove_file(path).expect("the other secret");
+    first.bring_back();
 }
 
 /// Makes a cluster, replaces all its nodes, and goes back.
@@ -676,7 +719,6 @@ impl Phases {
 
 /// No other user can read a secret of the cluster, and no log has one.
 fn secrets_are_private(cluster: &TestCluster<'_>) {
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
     let folder = cluster.folder();
     assert_eq!(mode(&folder), 0o700);

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use vault_bake::cluster::file::TierName;
 use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
-use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, OperatorTokenError, Role, Status};
+use vault_bake::cluster::secrets::SecretName;
+use vault_bake::cluster::{
+    FrontStatus, NodeImage, NodeStatus, Problem, Role, Status, TokenError,
+};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
-use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin};
+use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin, unasked};
 use vault_bake::rollout::planner::{Inventory, Request, plan};
 use vault_bake::rollout::targets::{TargetsError, add, complete};
 use vault_bake::rollout::{Plan, RolloutError, Target};
@@ -44,7 +47,8 @@ struct Case {
     classes: BTreeMap<Digest, ImageClass>,
     highest: BTreeMap<String, String>,
     can_unseal: bool,
-    operator: Option<OperatorTokenError>,
+    operator: Option<TokenError>,
+    management: Option<TokenError>,
     reason: Option<&'static str>,
 }
 
@@ -114,6 +118,7 @@ impl Case {
             highest: BTreeMap::new(),
             can_unseal: true,
             operator: None,
+            management: None,
             reason: None,
             inventory,
             request,
@@ -137,6 +142,7 @@ impl Case {
             highest: &self.highest,
             can_unseal: self.can_unseal,
             operator: self.operator.as_ref(),
+            management: self.management.as_ref(),
             allow_version_jump: self.reason,
             allow_unpromoted: false,
             now: now(),
@@ -213,10 +219,21 @@ fn each_guard_refuses_in_words_with_the_way_out() {
         let open = open_rollout("dev", 4, can_abort);
         text += &[open.why, "\n  ".to_owned(), open.hint, "\n".to_owned()].concat();
     }
+    for hint in [Some("Restore the secret.".to_owned()), None] {
+        let why = "a secret is absent".to_owned();
+        let refusal = unasked(&Problem { why, hint }, "dev");
+        text += &[refusal.why, "\n  ".to_owned(), refusal.hint, "\n".to_owned()].concat();
+    }
     text += &refused(NEW, |case| case.can_unseal = false);
     text += &refused(NEW, |case| {
         let place = "in SECRETS/vault-operator, with mode 0600".to_owned();
-        case.operator = Some(OperatorTokenError::Absent { place });
+        let name = SecretName::VaultOperator;
+        case.operator = Some(TokenError::Absent { name, place });
+    });
+    text += &refused(NEW, |case| {
+        let place = "in SECRETS/consul-management, with mode 0600".to_owned();
+        let name = SecretName::ConsulManagement;
+        case.management = Some(TokenError::Refused { name, place });
     });
     text += &refused(NEW, |case| {
         case.status.nodes[1].role = Role::Failed;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::arguments::Accelerator;
 use crate::builder::EndCause;
-use crate::process::LAST_LINES;
+use crate::process::end_of_log;
 
 /// The serial console of one VM: a file that QEMU appends to.
 pub(super) struct Console {
@@ -54,54 +54,10 @@ impl Console {
         Ok(())
     }
 
-    /// Returns the last lines, without control characters.
+    /// Returns the last lines, without control characters. A VM that did not start has none.
     pub(super) fn last_lines(&self) -> Vec<String> {
-        let mut end = Vec::new();
-        let read = File::open(&self.path).and_then(|mut file| {
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES)))?;
-            file.read_to_end(&mut end)
-        });
-        if read.is_err() {
-            // A VM that did not start has no console.
-            return Vec::new();
-        }
-        let text = strip_control(&String::from_utf8_lossy(&end));
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let first = lines.len().saturating_sub(LAST_LINES);
-        lines[first..].iter().map(ToString::to_string).collect()
+        end_of_log(&self.path)
     }
-}
-
-/// Removes terminal control sequences and control characters, except line ends.
-fn strip_control(text: &str) -> String {
-    let mut stripped = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => {
-                if characters.next_if_eq(&'[').is_some() {
-                    // A control sequence ends with the first character from `@` to `~`.
-                    for inner in characters.by_ref() {
-                        if ('@'..='~').contains(&inner) {
-                            break;
-                        }
-                    }
-                } else {
-                    characters.next();
-                }
-            }
-            '\n' => stripped.push('\n'),
-            '\t' => stripped.push(' '),
-            character if character.is_control() => {}
-            character => stripped.push(character),
-        }
-    }
-    stripped
 }
 
 /// What Linux prints last in a panic: <https://docs.kernel.org/admin-guide/bug-hunting.html>.
@@ -117,6 +73,3 @@ const STALE_BREAKPOINT: &[u8] = b"int3: 0000 [#";
 
 /// The longest text that is searched for, in bytes, or more.
 const OVERLAP_BYTES: usize = 64;
-
-/// The size of the console's end that is shown, in bytes.
-const SHOWN_BYTES: u64 = 16 << 10;

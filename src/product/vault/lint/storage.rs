@@ -35,7 +35,7 @@ pub(super) const RULES: &[Rule] = &[
         severity: Severity::Unsafe,
         reason: "credentials and data of the storage go over the network in plaintext, which is the default with Consul",
         source: STORAGE,
-        fix: "use TLS: with Consul, set `scheme` to \"https\"",
+        fix: "use TLS: for Consul, set `scheme` to \"https\"; in a connection string, set `sslmode` to \"verify-full\"; elsewhere, use an address with https://",
         check: |s| {
             let mut hits = of_consul(s, consul_plaintext);
             hits.extend(plaintext_backends(s));

@@ -63,14 +63,20 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
         );
     }
     let serve = if total == 1 { "serves" } else { "serve" };
+    let (name, platform) = (&status.cluster, status.platform);
+    let state = match &status.problem {
+        Some(_) => "state unknown".to_owned(),
+        None => format!("{serving} of {} {serve}", counted(total, "node")),
+    };
     // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "cluster {}: {serving} of {} {serve} ({}), {now:.0}\n",
-        status.cluster,
-        counted(total, "node"),
-        status.platform
-    );
+    let _ = writeln!(text, "cluster {name}: {state} ({platform}), {now:.0}\n");
+    if let Some(problem) = &status.problem {
+        let _ = writeln!(text, "problem: {}", problem.why);
+        if let Some(hint) = &problem.hint {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        text.push('\n');
+    }
     let width = |cell: fn(&NodeStatus) -> usize, least: usize| {
         status.nodes.iter().map(cell).max().unwrap_or(0).max(least)
     };
@@ -110,12 +116,6 @@ fn screen(status: &Status, valid_h: u32, now: Timestamp) -> String {
             "\na rollout is open, epoch {}: `vault-bake rollout status {}` prints its steps",
             rollout.epoch, status.cluster
         );
-    }
-    if let Some(problem) = &status.problem {
-        let _ = writeln!(text, "\nproblem: {}", problem.why);
-        if let Some(hint) = &problem.hint {
-            let _ = writeln!(text, "hint: {hint}");
-        }
     }
     text
 }

@@ -1,0 +1,121 @@
+//! Finds out whether the tokens of a cluster's administrators can be used.
+
+use super::controller::Controller;
+use super::file::TierName;
+use super::secrets::{SecretName, SecretStore};
+use super::state::State;
+use super::vault::is_forbidden;
+use super::{Cluster, ClusterError, Context, platform_of};
+use crate::product::{consul, vault};
+use crate::secret::Secret;
+
+/// An administrator's token that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It is absent.
+    #[error("the secret `{name}` is absent")]
+    Absent {
+        /// The name of the secret.
+        name: SecretName,
+        /// Where it belongs.
+        place: String,
+    },
+    /// The product does not know it.
+    #[error("{product} refuses the token in the secret `{name}`", product = product_of(name))]
+    Refused {
+        /// The name of the secret.
+        name: SecretName,
+        /// Where it belongs.
+        place: String,
+    },
+}
+
+/// Returns the product that a token is for.
+fn product_of(name: &SecretName) -> &'static str {
+    match name {
+        SecretName::VaultOperator => "Vault",
+        _ => "Consul",
+    }
+}
+
+impl TokenError {
+    fn absent(name: SecretName, secrets: &SecretStore) -> Self {
+        let place = secrets.place_of(&name);
+        Self::Absent { name, place }
+    }
+
+    pub(super) fn refused(name: SecretName, secrets: &SecretStore) -> Self {
+        let place = secrets.place_of(&name);
+        Self::Refused { name, place }
+    }
+
+    /// Returns what to do about it, as an imperative.
+    pub fn hint(&self) -> String {
+        let (Self::Absent { name, place } | Self::Refused { name, place }) = self;
+        match name {
+            SecretName::VaultOperator => format!(
+                "Take its value from a backup, or make a new one as docs/troubleshooting.md shows, \
+                 and store it {place}."
+            ),
+            _ => format!(
+                "Take its first value from a backup, and store it {place}: the servers know no \
+                 other."
+            ),
+        }
+    }
+}
+
+/// Returns Vault's token as it is stored, without asking Vault.
+pub(crate) async fn stored_operator_token(
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<Result<Secret, TokenError>, ClusterError> {
+    let name = SecretName::VaultOperator;
+    let token = secrets.get(&name, context.interrupt).await?;
+    Ok(token.ok_or_else(|| TokenError::absent(name, secrets)))
+}
+
+/// Returns Vault's token. It is needed by people and rollouts, and by no node.
+pub(crate) async fn operator_token(
+    client: &vault::Client,
+    secrets: &SecretStore,
+    context: &Context<'_>,
+) -> Result<Result<Secret, TokenError>, ClusterError> {
+    let token = match stored_operator_token(secrets, context).await? {
+        Ok(token) => token,
+        Err(absent) => return Ok(Err(absent)),
+    };
+    Ok(match client.lookup_self(&token).await {
+        Err(error) if is_forbidden(&error) => {
+            Err(TokenError::refused(SecretName::VaultOperator, secrets))
+        }
+        // Another error tells nothing about the token.
+        _ => Ok(token),
+    })
+}
+
+/// Returns why Consul's management token cannot be used, without which no node gets its tokens.
+/// A Consul that does not answer tells nothing about it.
+pub(crate) async fn management_error(
+    cluster: &Cluster<'_>,
+    state: &State,
+    context: &Context<'_>,
+) -> Result<Option<TokenError>, ClusterError> {
+    let (name, secrets) = (SecretName::ConsulManagement, cluster.secrets);
+    let Some(token) = secrets.get(&name, context.interrupt).await? else {
+        return Ok(Some(TokenError::absent(name, secrets)));
+    };
+    let Some(platform) = platform_of(cluster.folder, state, context).await? else {
+        return Ok(None);
+    };
+    let keys = Controller::open(cluster, context).await?;
+    for (_, node) in state.serving(TierName::Consul) {
+        let client: consul::Client = keys.consul(&platform, cluster.file, node, context).await?;
+        match client.knows_token(&token).await {
+            Ok(true) => return Ok(None),
+            Ok(false) => return Ok(Some(TokenError::refused(name, secrets))),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
