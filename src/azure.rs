@@ -8,20 +8,17 @@ mod arm;
 mod cloud;
 mod credential;
 mod error;
-mod hint;
 mod id;
-mod long_running;
 mod retry;
 mod transport;
 
-pub use arm::{ArmClient, ArmOptions};
+pub use arm::{ArmClient, ArmOptions, LongRunningOperation};
 pub use cloud::{Cloud, CloudError};
 pub use credential::{
     Auth, CredentialError, CredentialKind, CredentialOptions, CredentialSource, Tokens,
 };
 pub use error::{ArmError, ErrorClass, Operation, Refusal};
 pub use id::{IdError, ResourceId};
-pub use long_running::LongRunningOperation;
 pub use transport::{AzureTransport, Clock};
 
 pub(crate) use transport::{describe_token_error, first_line, root_cause};

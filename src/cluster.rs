@@ -12,6 +12,7 @@ pub mod front;
 pub mod identities;
 pub(crate) mod images;
 mod journal;
+mod platforms;
 pub mod policies;
 mod renew;
 pub(crate) mod running;
@@ -27,17 +28,18 @@ use crate::secret::Secret;
 use crate::store::backend::Backend;
 
 use file::ClusterFile;
-use running::{Keys, Running};
+use running::Running;
 use secrets::SecretStore;
 use state::{Phase, PlatformKind, StateFolder};
+use vault::Keys;
 
 pub use context::Context;
 pub use down::down;
 pub use error::ClusterError;
 pub use images::{Images, NodeImage};
 pub use journal::JournalLine;
+pub use platforms::platform_of;
 pub use renew::renew;
-pub use running::platform_of;
 pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};
 pub use tokens::TokenError;
 pub(crate) use tokens::{management_error, operator_token, stored_operator_token};

@@ -12,7 +12,6 @@ mod options;
 mod azure;
 pub(crate) mod files;
 pub(crate) mod script;
-mod action;
 mod steps;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@
 mod leaving;
 mod ansible;
 mod audit;
+mod check_record;
 mod checks;
 mod disks;
 mod error;
@@ -31,7 +32,8 @@ use crate::ssh::{Keys, Reboot};
 use crate::wait::Interrupt;
 
 pub use audit::{Audit, Lynis, audit};
-pub use checks::{CheckRecord, Phase, run_checks};
+pub use check_record::{CheckRecord, Phase};
+pub use checks::run_checks;
 pub use error::{DepartureReason, ProvisionError};
 pub use facts::{BootFacts, Package, Packages, boot_facts, inventory};
 pub use identity::give_identity;

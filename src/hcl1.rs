@@ -3,7 +3,6 @@
 //! The meaning of items with the same name is left to the caller: it depends on the product.
 
 mod json;
-mod literal;
 mod parse;
 mod scan;
 

@@ -4,7 +4,6 @@
 //! Errors that a product reports itself are left to it.
 
 pub(crate) mod address;
-mod command;
 mod document;
 pub(crate) mod environment;
 mod error;

@@ -30,7 +30,7 @@ use tail::Tail;
 
 pub use error::{ProcessError, last_lines};
 pub(crate) use group::{members, with_argument};
-pub(crate) use log::end_of_log;
+pub(crate) use log::{end_of_log, last_lines_of};
 pub use users::{Users, users};
 
 /// The number of output lines that an error carries.

@@ -24,7 +24,6 @@ use crate::wait::Interrupt;
 mod archive;
 mod armour;
 mod cache;
-mod certificate;
 mod error;
 mod name;
 mod publication;

@@ -4,7 +4,6 @@
 
 pub mod canary;
 pub mod check;
-pub mod condition;
 mod control;
 mod error;
 pub mod execute;
@@ -19,6 +18,7 @@ pub mod plan;
 pub mod planner;
 mod prepare;
 pub mod record;
+mod refusal;
 mod status;
 pub mod targets;
 
@@ -36,13 +36,12 @@ use control::Control;
 
 pub use canary::{Canary, CanaryNode, CanaryOptions};
 pub use check::{Violation, check};
-pub use condition::{Condition, Progress};
 pub use error::RolloutError;
 pub use execute::{ExecuteError, ExecuteOptions, Outcome, Rest, execute};
 pub use figures::{CanaryFigures, ClientFigures, ErrorKind};
 pub use observation::Observation;
 pub use operations::{EffectError, Evidence, Figures, Operations};
-pub use plan::{Action, Choices, NodePlan, Plan, Step, Target};
+pub use plan::{Action, Choices, Condition, NodePlan, Plan, Progress, Step, Target};
 pub use planner::{Inventory, InventoryNode, PlanError, Request, plan_abort};
 pub use prepare::Prepared;
 pub use status::{RolloutStatus, StepState, StepStatus, can_abort, status};

@@ -10,7 +10,6 @@ mod connect;
 mod error;
 mod handshake;
 mod keys;
-mod kill;
 mod channel;
 mod output;
 mod reboot;

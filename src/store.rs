@@ -62,9 +62,8 @@ pub use dir::Dir;
 pub use error::StoreError;
 pub use images::{ImageRow, TestState};
 pub use proposals::StoredProposal;
-pub use report::{Defect, MissingArtifact, VerifyReport};
+pub use report::{Defect, Depth, MissingArtifact, VerifyReport};
 pub use rollouts::PlannedImages;
-pub use verify::Depth;
 
 /// The schema that new stores get.
 pub const SCHEMA: &str = "https://vault-bake.dev/store/v1";

@@ -384,3 +384,11 @@ fn is_below(id: &str, above: &str) -> bool {
     id.strip_prefix(&above)
         .is_some_and(|rest| rest.starts_with('/'))
 }
+
+/// Returns the id of the run from its work folder.
+pub(crate) fn run_of(work: &Path) -> String {
+    work.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

@@ -4,13 +4,16 @@
 
 mod catalogue;
 mod find;
+mod image;
 mod check;
 mod catalog_fields;
 mod plan_file;
 mod request;
 mod uses;
+mod values;
 
 pub use catalogue::Catalog;
 pub use check::{CheckMode, FindingKind, PlanFinding, PlanReport, evaluate};
+pub use image::PlannedImage;
 pub use plan_file::PlanFileError;
-pub use uses::{ImageUse, Plan, PlannedImage};
+pub use uses::{ImageUse, Plan};

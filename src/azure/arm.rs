@@ -14,17 +14,19 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::credential::{Auth, Tokens};
-use super::error::{ArmError, Operation};
-use super::long_running::LongRunningOperation;
+use super::error::{ArmError, Operation, hint};
 use super::retry::Limiter;
 use super::transport::RunAgent;
 use crate::event::Events;
 use crate::wait::Interrupt;
 
+mod long_running;
 mod request;
 
+pub use long_running::LongRunningOperation;
+
+use request::ArmRequest;
 use request::has_tags_of;
-pub(super) use request::{ArmRequest, TransportError};
 
 /// The options of an [`ArmClient`].
 #[derive(Clone)]
@@ -154,7 +156,7 @@ impl ArmClient {
         let request = self.build_request(Method::Get, &path.to_string(), "", api, query)?;
         let received = self.send(&request).await?.answer;
         match received.status {
-            404 if super::hint::is_absent(&request.refusal(self, &received)) => Ok(None),
+            404 if hint::is_absent(&request.refusal(self, &received)) => Ok(None),
             _ if received.is_success() => Ok(Some(received.body)),
             _ => Err(request.refusal_error(self, &received)),
         }
@@ -276,7 +278,7 @@ impl ArmClient {
         let path = path.to_string();
         let request = self.build_request(Method::Delete, &path, "", api, query)?;
         let mut received = self.send(&request).await?.answer;
-        if received.status == 404 && super::hint::is_absent(&request.refusal(self, &received)) {
+        if received.status == 404 && hint::is_absent(&request.refusal(self, &received)) {
             (received.status, received.body) = (204, Value::Null);
         }
         self.start_operation(request, &path, api, received)

@@ -3,12 +3,13 @@
 //! Takes the body of an answer, or a connection error; returns an [`ArmError`] that prints on one
 //! line. Errors contain no URL, because a query may contain a signature.
 
+pub(super) mod hint;
+
 use std::fmt;
 
 use serde_json::Value;
 
 use super::credential::{CredentialError, CredentialKind};
-use super::hint;
 use super::id::kind_and_name;
 use crate::wait::Interrupted;
 

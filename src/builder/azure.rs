@@ -6,6 +6,7 @@
 mod body;
 mod capture;
 mod cleanup;
+mod error;
 mod machine;
 pub mod names;
 mod preflight;
@@ -14,7 +15,7 @@ mod sweep;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::azure::{ArmClient, ArmError, ResourceId};
+use crate::azure::{ArmClient, ResourceId};
 use crate::builder::{AccessBy, Artifact, Boot, Builder, BuilderError, Captured, Content, Disk};
 use crate::definition::{AzureMachine, AzureOutput, Firmware, GalleryOutput};
 use crate::digest::Digest;
@@ -25,6 +26,7 @@ use crate::teardown::{Cloud, Teardown};
 use crate::wait::Interrupt;
 
 pub use cleanup::Cleaner;
+pub use error::AzureError;
 pub use machine::AzureVm;
 pub use sweep::{Expired, sweep_expired};
 
@@ -64,76 +66,6 @@ enum GallerySource {
     ManagedImage,
     /// A snapshot of its OS disk.
     Snapshot,
-}
-
-/// A build on Azure failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AzureError {
-    /// The build cannot succeed, as a check before its start shows.
-    #[error("{what}: {why}")]
-    Preflight {
-        /// The setting or resource that was checked.
-        what: String,
-        /// The defect.
-        why: String,
-        /// The way out, as an imperative.
-        hint: Option<String>,
-    },
-    /// A request failed.
-    #[error("{error}")]
-    Arm {
-        /// The error of the request.
-        error: ArmError,
-    },
-    /// A resource is not in the expected state.
-    #[error("{what}: {why}")]
-    Unexpected {
-        /// The name or id of the resource.
-        what: String,
-        /// The defect.
-        why: String,
-        /// The way out, as an imperative.
-        hint: Option<String>,
-    },
-    /// The VM has another security type than the definition.
-    #[error("VM {machine}: expected security type {wanted}, found {found}")]
-    Security {
-        /// The VM's name.
-        machine: String,
-        /// The security type of the VM.
-        found: String,
-        /// The security type of the definition.
-        wanted: &'static str,
-    },
-}
-
-impl From<ArmError> for AzureError {
-    fn from(error: ArmError) -> Self {
-        Self::Arm { error }
-    }
-}
-
-impl AzureError {
-    /// Returns what to do about it, as an imperative, if there is something to do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Preflight { hint, .. } | Self::Unexpected { hint, .. } => hint.clone(),
-            Self::Arm { error } => error.hint(),
-            Self::Security { .. } => Some(
-                "Check the policies of the subscription: one may change the security type of VMs."
-                    .to_owned(),
-            ),
-        }
-    }
-
-    /// Creates an error without a hint about a resource.
-    fn unexpected(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Unexpected {
-            what: what.into(),
-            why: why.into(),
-            hint: None,
-        }
-    }
 }
 
 impl Job {

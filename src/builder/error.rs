@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::azure;
+use super::azure::AzureError;
 use super::end::MachineEnd;
 use crate::http::FetchError;
 use crate::lock::PackageIndex;
@@ -20,7 +20,7 @@ pub enum BuilderError {
     LockMismatch,
     /// A request to Azure failed.
     #[error(transparent)]
-    Azure(Box<azure::AzureError>),
+    Azure(Box<AzureError>),
     /// A plan or image belongs to another builder.
     #[error("the plan or image belongs to another builder")]
     WrongBuilder,
@@ -146,8 +146,8 @@ pub enum BuilderError {
     Interrupted(#[from] Interrupted),
 }
 
-impl From<azure::AzureError> for BuilderError {
-    fn from(error: azure::AzureError) -> Self {
+impl From<AzureError> for BuilderError {
+    fn from(error: AzureError) -> Self {
         Self::Azure(Box::new(error))
     }
 }

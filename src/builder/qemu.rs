@@ -12,8 +12,10 @@ pub mod machine;
 pub(crate) mod qmp;
 mod requirement;
 mod options;
+mod recorded;
 mod socket;
 mod snapshot_cache;
+mod space;
 mod user_ids;
 
 use std::path::PathBuf;
@@ -174,7 +176,7 @@ impl Builder for Qemu {
         let Some(sha256) = disk_sha256 else {
             return Ok(None);
         };
-        let file = cache::by_digest(&self.options.cache, sha256, interrupt).await?;
+        let file = recorded::by_digest(&self.options.cache, sha256, interrupt).await?;
         Ok(file.map(Content::File))
     }
 }

@@ -7,7 +7,7 @@ use super::file::{self, TierName};
 use super::identities::{common_secrets, make_secrets, node_secrets};
 use super::images::NodeImage;
 use super::secrets::SecretName;
-use super::state::{NodeState, Phase, PlatformKind, State, StateError, StateFolder};
+use super::state::{Phase, PlatformKind, State, StateError, StateFolder};
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
 use crate::platform;
@@ -161,7 +161,7 @@ impl Cluster<'_> {
                 };
                 state
                     .nodes
-                    .insert(name, NodeState::new(tier, (1, number), address, &image));
+                    .insert(name, image.node(tier, (1, number), address));
             }
         }
         self.folder.write(state)?;

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::TokenError;
 use super::front::FrontError;
 use super::identities::IdentitiesError;
 use super::secrets::SecretError;
-use super::TokenError;
 use super::state::{StateError, begin_anew};
 use crate::identity::IdentityError;
 use crate::pin::PinError;

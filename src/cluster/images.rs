@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::ClusterError;
-use super::file::ImageRef;
-use super::state::OpenRollout;
+use super::file::{ImageRef, TierName};
+use super::state::{NodeStage, NodeState, OpenRollout};
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Reference};
@@ -38,6 +39,31 @@ pub struct NodeImage {
     pub releases: BTreeMap<String, String>,
     /// Warnings for people, one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl NodeImage {
+    /// Describes node `number` of a generation that is made from the image.
+    pub(super) fn node(
+        &self,
+        tier: TierName,
+        (generation, number): (u32, u32),
+        address: Ipv4Addr,
+    ) -> NodeState {
+        NodeState {
+            tier,
+            generation,
+            number,
+            address,
+            reference: self.reference.clone(),
+            image: self.image.clone(),
+            version: self.version,
+            manifest: self.manifest,
+            artifact: self.artifact,
+            firmware: self.firmware,
+            releases: self.releases.clone(),
+            stage: NodeStage::Serving,
+        }
+    }
 }
 
 /// The store of images, and what it is trusted for.

@@ -11,26 +11,18 @@ use super::controller::Controller;
 use super::file::TierName;
 use super::identities::{Identities, NodeNumber, Place, existing_secret, node_secrets};
 use super::images::disk_path;
+use super::platforms::open_platform;
 use super::policies::{self, Policy};
 use super::secrets::SecretName;
-use super::state::{NodeState, Phase, PlatformKind, State, StateFolder};
-use super::vault::{self, VaultNode};
+use super::state::{NodeState, Phase, State};
+use super::vault::{self, Keys, VaultNode};
 use super::{Cluster, ClusterError, Context, UpOptions, operator_token, serve};
 use crate::identity::{self, Products};
-use crate::platform::containers::Containers;
-use crate::platform::machines::Machines;
 use crate::platform::{IdentityArchive, Node, Platform};
 use crate::product;
 use crate::product::consul::API_PORT as CONSUL_PORT;
 use crate::product::vault::API_PORT as VAULT_PORT;
 use crate::secret::Secret;
-
-/// Whether the shares of Vault's unseal key are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keys {
-    Known,
-    Lost,
-}
 
 /// A cluster with its platform and the keys of its controller.
 pub(crate) struct Running<'a> {
@@ -39,42 +31,6 @@ pub(crate) struct Running<'a> {
     platform: Platform,
     keys: Controller,
     context: &'a Context<'a>,
-}
-
-/// Opens the platform of a cluster, and makes its network if it does not exist.
-async fn open_platform(
-    folder: &StateFolder,
-    state: &State,
-    context: &Context<'_>,
-) -> Result<Platform, ClusterError> {
-    let (site, events, interrupt) = (state.site(folder), context.events, context.interrupt);
-    Ok(match state.platform {
-        PlatformKind::Containers => {
-            Platform::Containers(Containers::open(&site, events, interrupt).await?)
-        }
-        PlatformKind::Machines => {
-            Platform::Machines(Machines::open(&site, events, interrupt).await?)
-        }
-    })
-}
-
-/// Returns the platform of a cluster. Returns `None` if no process of the cluster runs.
-pub async fn platform_of(
-    folder: &StateFolder,
-    state: &State,
-    context: &Context<'_>,
-) -> Result<Option<Platform>, ClusterError> {
-    let (site, events, interrupt) = (state.site(folder), context.events, context.interrupt);
-    Ok(match state.platform {
-        PlatformKind::Containers => {
-            let found = Containers::find(&site, events, interrupt).await?;
-            found.map(Platform::Containers)
-        }
-        PlatformKind::Machines => {
-            let found = Machines::find(&site, events, interrupt).await?;
-            found.map(Platform::Machines)
-        }
-    })
 }
 
 impl<'a> Running<'a> {

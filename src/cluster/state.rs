@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Subnet, TierName};
-use super::images::NodeImage;
 use super::secrets::SecretName;
 use crate::definition::Firmware;
 use crate::digest::Digest;
@@ -186,30 +185,5 @@ impl State {
     /// Returns the addresses of the nodes of a tier that serve, or should.
     pub fn addresses(&self, tier: TierName) -> Vec<Ipv4Addr> {
         self.serving(tier).map(|(_, node)| node.address).collect()
-    }
-}
-
-impl NodeState {
-    /// Describes node `number` of a generation, made from `image`.
-    pub(super) fn new(
-        tier: TierName,
-        (generation, number): (u32, u32),
-        address: Ipv4Addr,
-        image: &NodeImage,
-    ) -> Self {
-        Self {
-            tier,
-            generation,
-            number,
-            address,
-            reference: image.reference.clone(),
-            image: image.image.clone(),
-            version: image.version,
-            manifest: image.manifest,
-            artifact: image.artifact,
-            firmware: image.firmware,
-            releases: image.releases.clone(),
-            stage: NodeStage::Serving,
-        }
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::file::{Unseal, UnsealKind};
-use super::running::Keys;
 use super::secrets::{SecretName, SecretStore};
 use super::{ClusterError, Context};
 use crate::product::ApiError;
@@ -17,6 +16,13 @@ use crate::product::vault::{
 };
 use crate::secret::Secret;
 use crate::wait::{Poll, Wait};
+
+/// Whether the shares of Vault's unseal key are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    Known,
+    Lost,
+}
 
 /// Limit for a node to answer, with VMs under emulation.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);

@@ -1,12 +1,13 @@
 //! Reads the `[[step]]` tables and the files that they name into [`Step`]s.
 //! The plan checks that provisioners exist and accept the inputs.
 
+mod action;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::action;
 use super::document::Table;
 use super::problem::{Location, Problem};
 use super::variables::{Value, Variables};

@@ -1,6 +1,6 @@
 //! Errors of running steps and checks in a build VM.
 
-use super::checks::{CheckRecord, Phase};
+use super::check_record::{CheckRecord, Phase};
 use crate::plan::InvalidFirstLine;
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::{Endpoint, InvalidVariable, SshError};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::checks::Phase;
+use super::check_record::Phase;
 use super::{Installed, ProvisionError, StepContext};
 use crate::plan::{EnvValue, Interpreter, PlannedStep, StepKind};
 use crate::ssh::{Script, export, quote};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::checks::{Phase, check_steps};
+use super::check_record::Phase;
+use super::checks::check_steps;
 use super::{
     CheckRecord, Clock, ProvisionError, StepContext, StepRecord, ansible, disks, leaving, script,
     upload,

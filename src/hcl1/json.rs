@@ -1,8 +1,8 @@
 //! Parses JSON in the two dialects of the products.
 
-use super::literal::escape;
 use super::parse::deeper;
 use super::scan::Scanner;
+use super::scan::literal::escape;
 use super::{Element, Item, Key, Position, SyntaxError, Value};
 
 /// A dialect of JSON.

@@ -1,8 +1,9 @@
 //! Scans text into tokens.
 
+pub(super) mod literal;
+
 use std::fmt;
 
-use super::literal;
 use super::{Position, SyntaxError};
 
 /// A token of HCL 1.

@@ -1,9 +1,9 @@
 //! Finds secrets in a configuration by the name of a key, its path, and the form of its value.
 //! Returns the keys, not the secrets.
 
-use serde_json::Value;
+mod command;
 
-use super::command;
+use serde_json::Value;
 
 /// Endings of key names whose value is a secret, in lower case and with `_` for `-`.
 const SECRET_NAMES: &[&str] = &[

@@ -227,10 +227,10 @@ impl Containers {
         !self.containers(name).is_empty() || !with_argument(&self.node_marker(name)).is_empty()
     }
 
-    /// Returns the processes of `systemd-nspawn` of a node. They run on without the `nsenter` that
-    /// started them.
+    /// Returns the processes of `systemd-nspawn` of a node: no other has its root as an argument.
+    /// They run on without the `nsenter` that started them.
     fn containers(&self, name: &str) -> Vec<Pid> {
-        with_argument(&self.root_folder(name).display().to_string())
+        with_argument(&self.node_folder(name).join("root").display().to_string())
     }
 
     /// Returns the first process of a node, which `systemd-nspawn` starts.
@@ -343,11 +343,6 @@ impl Containers {
 
     fn node_folder(&self, name: &str) -> PathBuf {
         self.site.folder.join("nodes").join(name)
-    }
-
-    /// Returns the root of a node. Only its `systemd-nspawn` has it as an argument.
-    fn root_folder(&self, name: &str) -> PathBuf {
-        self.node_folder(name).join("root")
     }
 
     fn node_marker(&self, name: &str) -> String {

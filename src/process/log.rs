@@ -14,7 +14,12 @@ const TAIL_BYTES: u64 = 16 << 10;
 /// read has none.
 pub(crate) fn end_of_log(path: &Path) -> Vec<String> {
     let bytes = read_end(path).unwrap_or_default();
-    let text = without_control(&String::from_utf8_lossy(&bytes));
+    last_lines_of(&String::from_utf8_lossy(&bytes))
+}
+
+/// Returns the last lines of a log that are not empty, without control characters.
+pub(crate) fn last_lines_of(log: &str) -> Vec<String> {
+    let text = without_control(log);
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let first = lines.len().saturating_sub(LAST_LINES);

@@ -2,6 +2,8 @@
 //! Takes the signed bytes, the signature and the certificate; returns the signer and the time.
 //! The caller fetches the files; there is no keyring.
 
+mod certificate;
+
 use std::io::Cursor;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +11,7 @@ use pgp::composed::{Deserializable, DetachedSignature};
 use pgp::packet::{Signature, SignatureType, SignatureVersion, SubpacketData};
 use pgp::types::Fingerprint;
 
-use super::certificate::{Certificate, Signer, has_strong_digest, upper_hex};
+use certificate::{Certificate, Signer, has_strong_digest, upper_hex};
 
 /// A verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,6 +260,6 @@ fn timestamp(seconds: u64) -> Timestamp {
 }
 
 /// Formats seconds since 1970.
-pub(super) fn rfc3339(seconds: u64) -> String {
+fn rfc3339(seconds: u64) -> String {
     timestamp(seconds).to_string()
 }

@@ -197,7 +197,8 @@ impl<'a, B: Backend> Control<'a, B> {
         for line in found.damaged {
             self.context.events.warn(line);
         }
-        let (canary, vault_token) = start_canary(self, &running, &state).await?;
+        let (canary, vault_token) =
+            start_canary(self.cluster, &self.open, &running, &state, self.context).await?;
         let opening = Opening {
             cluster: *self.cluster,
             context: &calm,

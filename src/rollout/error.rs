@@ -2,9 +2,9 @@
 
 use super::check::Violation;
 use super::execute::ExecuteError;
-use super::guards::Refusal;
 use super::journal::JournalError;
 use super::planner::PlanError;
+use super::refusal::Refusal;
 use super::targets::TargetsError;
 use crate::cluster::state::StateError;
 use crate::cluster::{ClusterError, TokenError};

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use semver::Version;
 
+pub use super::refusal::Refusal;
+
 use super::RolloutError;
 use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
@@ -19,15 +21,6 @@ use crate::product::upgrade::{self, JumpRefusal};
 
 /// The certificates of running nodes must be valid for longer than any rollout takes.
 const CERTIFICATE_MARGIN: SignedDuration = SignedDuration::from_hours(2);
-
-/// A reason not to begin a rollout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reason.
-    pub why: String,
-    /// The way out, as an imperative.
-    pub hint: String,
-}
 
 /// What an image is made for, as its manifest says. Debian's release may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! Takes an opened cluster, key shares and a token of Vault. Keeps `cluster.json` up to date.
 
 mod effects;
+mod failures;
 mod front;
 mod lock;
 mod measure;
@@ -30,6 +31,8 @@ use crate::store::Store;
 use crate::store::backend::Backend;
 use crate::terminal::counted;
 use crate::wait::Interrupt;
+
+use failures::failed;
 
 use self::lock::ClusterLock;
 
@@ -150,18 +153,6 @@ impl<'a, B: Backend> Local<'a, B> {
 /// Locks a value that no holder leaves half changed.
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error of the cluster as that of an effect.
-fn failed(error: ClusterError) -> EffectError {
-    match error {
-        ClusterError::UnsealNeeded { node } => EffectError::UnsealNeeded { node },
-        ClusterError::Interrupted(interrupted) => interrupted.into(),
-        error => EffectError::Failed {
-            hint: error.hint(),
-            message: error.to_string(),
-        },
-    }
 }
 
 impl<B: Backend> Operations for Local<'_, B> {

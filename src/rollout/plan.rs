@@ -2,17 +2,20 @@
 //! It is a record: canonical JSON, kept in the store by its digest, and never changed.
 //! If the cluster changes underneath, a new plan follows that names this one as its parent.
 
+mod condition;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
 use crate::canonical::{self, CanonicalError};
 use crate::cluster::file::TierName;
 use crate::definition::Firmware;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ImageVersion, Moment};
+
+pub use condition::{Condition, Progress};
 
 /// The schema of new plans.
 pub const SCHEMA: &str = "https://vault-bake.dev/rollout-plan/v1";

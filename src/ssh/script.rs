@@ -2,20 +2,23 @@
 //! The remote command is constant; the script goes through standard input as one compound command.
 //! Therefore a script that is received only in part does not run.
 
+mod kill;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::Script;
 use super::channel::{Cancel, EAGAIN, Link, Stop, Until};
 use super::error::SshError;
-use super::kill::kill;
 use super::output::{self, Ended, Output};
 use crate::event::Events;
 use crate::secret::Scrubber;
 use crate::wait::Interrupted;
 
+use kill::kill;
+
 /// The remote command line for every script.
-pub(super) const COMMAND: &str = "exec setsid --wait sh -s";
+const COMMAND: &str = "exec setsid --wait sh -s";
 
 /// The limit of captured output, in bytes.
 pub(super) const OUTPUT_LIMIT_BYTES: usize = 8 * 1024 * 1024;

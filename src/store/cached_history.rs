@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::backend::Backend;
+use super::event::entry_name;
 use super::event::{Body, ParsedPayload};
 use super::history::{History, ReadEntry};
 use super::local_cache::{Key, LocalCache, save};
-use super::log::{self, LogView, entry_name};
+use super::log::{self, LogView};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::manifest::Reference;

@@ -1,8 +1,10 @@
 //! Events of the log, each the payload of a signed envelope: their types, their bytes, and back.
 //! Whether an event has an effect is decided by [`super::history`].
 
+mod name;
 mod proposal;
 mod rollout;
+mod rule;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +19,11 @@ use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ImageVersion, Manifest, Moment};
 use crate::sign::{Role, Trust};
 
-use super::history::RecordedManifest;
-use super::revocation::Rule;
-
+pub(super) use name::{ENTRIES, entry_name, entry_seq};
 pub(super) use proposal::is_proposable;
 pub use proposal::{PROPOSAL_PAYLOAD_TYPE, PROPOSAL_SCHEMA, Proposal, Requirement, SignedProposal};
 pub use rollout::{RolloutBegin, RolloutEnd};
+pub use rule::Rule;
 
 /// The schema of new events.
 pub const SCHEMA: &str = "https://vault-bake.dev/event/v1";
@@ -160,8 +161,8 @@ impl ManifestPut {
 
     /// Shares the releases of the manifest `before` if they are equal: they take most of the
     /// memory.
-    pub(super) fn share_releases(&mut self, before: Option<&RecordedManifest>) {
-        let before = before.map(|before| &before.put.releases);
+    pub(super) fn share_releases(&mut self, before: Option<&Self>) {
+        let before = before.map(|before| &before.releases);
         if let Some(same) = before.filter(|before| **before == self.releases) {
             self.releases = same.clone();
         }

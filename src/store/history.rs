@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::event::{Body, GcPlan, ManifestPut, Reason, Revoke};
-use super::log::entry_name;
+use super::event::{Body, GcPlan, ManifestPut, Reason, Revoke, entry_name};
 use crate::digest::Digest;
 use crate::manifest::{ImageVersion, Moment};
 use crate::sign::{KeyId, Trust};
@@ -283,7 +282,7 @@ impl History {
     fn apply(&mut self, seq: u64, at: Moment, body: Body, signers: BTreeSet<KeyId>) {
         match body {
             Body::ManifestPut(mut put) => {
-                put.share_releases(self.recorded.last());
+                put.share_releases(self.recorded.last().map(|last| &last.put));
                 self.record(RecordedManifest {
                     seq,
                     at,

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::backend::{Backend, BackendError};
+use super::event::{ENTRIES, entry_name, entry_seq};
 use super::history::{History, ReadEntry};
 use super::parallel::in_order;
 use crate::sign::Trust;
-
-/// The folder of the entries.
-pub(super) const ENTRIES: &str = "log/entries/";
 
 /// How many entries one thread reads at a time.
 pub(super) const AT_A_TIME: u64 = 128;
@@ -114,21 +112,9 @@ pub(super) async fn beyond(
     Ok(last.filter(|last| head == 0 || *last > entry_name(head)))
 }
 
-/// Returns the name of entry `seq`: nine digits in three folders, so that names sort as numbers.
-pub(super) fn entry_name(seq: u64) -> String {
-    let (millions, thousands, ones) = (seq / 1_000_000, seq / 1000 % 1000, seq % 1000);
-    format!("{ENTRIES}{millions:03}/{thousands:03}/{ones:03}")
-}
-
 /// Returns the folder of entry `seq`, with its trailing slash. A folder has up to a thousand
 /// entries.
 fn folder(seq: u64) -> String {
     let name = entry_name(seq);
     name[..name.len() - "000".len()].to_owned()
-}
-
-/// Returns the number of the entry with this name.
-pub(super) fn entry_seq(name: &str) -> Option<u64> {
-    let seq = name.strip_prefix(ENTRIES)?.replace('/', "").parse().ok()?;
-    (entry_name(seq) == name).then_some(seq)
 }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::backend::Backend;
+use super::event::entry_name;
 use super::event::{Body, Entry, PAYLOAD_TYPE};
 use super::history::parse;
-use super::log::entry_name;
 use super::{MAX_ORIGIN_BYTES, Origin, SCHEMA, STORE_FILE, Store, StoreError};
 use crate::canonical;
 use crate::digest::{Digest, canonical_json};

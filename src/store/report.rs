@@ -3,9 +3,18 @@
 
 use serde::Serialize;
 
+use super::StoreError;
 use super::history::VoidEntry;
-use super::{Depth, StoreError};
 use crate::terminal::visible_line;
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The log and all objects.
+    Records,
+    /// The artifacts as well.
+    Artifacts,
+}
 
 /// The result of checking a whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

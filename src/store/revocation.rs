@@ -5,132 +5,43 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::backend::Backend;
+pub use super::event::Rule;
 use super::history::{History, RecordedManifest, Revocation};
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::manifest::{ImageVersion, debian};
+use crate::manifest::debian;
 use crate::sign::matches;
 
-/// The condition under which a manifest is revoked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Rule {
-    /// Listed manifests.
-    Manifests {
-        /// Their digests.
-        manifests: BTreeSet<Digest>,
-    },
-    /// A range of versions of images.
-    Versions {
-        /// The name of the image, in which `*` matches any text.
-        image: String,
-        /// The first revoked version. Absent: from the first one on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<ImageVersion>,
-        /// The last revoked version. Absent: including all later ones.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<ImageVersion>,
-    },
-    /// Images with an old release of a product.
-    Release {
-        /// The product, for example `vault`.
-        product: String,
-        /// The first version that is not revoked.
-        below: String,
-    },
-    /// Images with this input: a release archive, a file, a script or a base.
-    Input {
-        /// The digest of the input.
-        digest: Digest,
-    },
-    /// Images with an old Debian package.
-    Package {
-        /// The name of the package, or of its source package.
-        name: String,
-        /// The first version that is not revoked, in the order of Debian.
-        below: String,
-    },
-}
-
-impl Rule {
-    /// Checks that the rule can match. Returns the defect otherwise.
-    pub fn check(&self) -> Result<(), String> {
-        match self {
-            Self::Manifests { manifests } if manifests.is_empty() => {
-                Err("it lists no manifest".to_owned())
-            }
-            Self::Versions {
-                from: Some(from),
-                to: Some(to),
-                ..
-            } if from > to => Err(format!("{from} comes after {to}")),
-            Self::Release { below, .. } => match semver::Version::parse(below) {
-                Ok(_) => Ok(()),
-                Err(_) if semver::Version::parse(&format!("{below}.0")).is_ok() => Err(format!(
-                    "`{below}` is not a complete version of a release, expected {below}.0"
-                )),
-                Err(error) => Err(format!(
-                    "`{below}` is not a version of a release, expected for example 1.16.0: {error}"
-                )),
-            },
-            _ => Ok(()),
+/// Evaluates the rule with the fields in the log.
+fn match_recorded(rule: &Rule, recorded: &RecordedManifest) -> RuleMatch {
+    let put = &recorded.put;
+    let matched = match rule {
+        Rule::Manifests { manifests } => manifests.contains(&put.manifest),
+        Rule::Versions { image, from, to } => {
+            matches(image, &put.image)
+                && from.is_none_or(|from| put.version >= from)
+                && to.is_none_or(|to| put.version <= to)
         }
-    }
-
-    /// Evaluates the rule with the fields in the log.
-    fn match_recorded(&self, recorded: &RecordedManifest) -> RuleMatch {
-        let put = &recorded.put;
-        let matched = match self {
-            Self::Manifests { manifests } => manifests.contains(&put.manifest),
-            Self::Versions { image, from, to } => {
-                matches(image, &put.image)
-                    && from.is_none_or(|from| put.version >= from)
-                    && to.is_none_or(|to| put.version <= to)
-            }
-            Self::Release { product, below } => {
-                match (put.releases.get(product), semver::Version::parse(below)) {
-                    (Some(version), Ok(below)) => match semver::Version::parse(version) {
-                        Ok(version) => version.cmp_precedence(&below) == Ordering::Less,
-                        // A version that cannot be compared counts as old.
-                        Err(_) => true,
-                    },
-                    _ => false,
-                }
-            }
-            Self::Input { digest } if put.base == *digest => true,
-            Self::Input { .. } | Self::Package { .. } => return RuleMatch::NeedsManifest,
-        };
-        if matched {
-            RuleMatch::Yes
-        } else {
-            RuleMatch::No
-        }
-    }
-}
-
-impl std::fmt::Display for Rule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Manifests { manifests } => {
-                let digests: Vec<String> = manifests.iter().map(Digest::to_string).collect();
-                f.write_str(&digests.join(", "))
-            }
-            Self::Versions { image, from, to } => {
-                write!(f, "{image}")?;
-                if let Some(from) = from {
-                    write!(f, " from {from}")?;
-                }
-                to.map_or(Ok(()), |to| write!(f, " up to {to}"))
-            }
-            Self::Release { product, below } => write!(f, "images with {product} below {below}"),
-            Self::Input { digest } => write!(f, "images that {digest} went into"),
-            Self::Package { name, below } => {
-                write!(f, "images with the package {name} below {below}")
+        Rule::Release { product, below } => {
+            match (put.releases.get(product), semver::Version::parse(below)) {
+                (Some(version), Ok(below)) => match semver::Version::parse(version) {
+                    Ok(version) => version.cmp_precedence(&below) == Ordering::Less,
+                    // A version that cannot be compared counts as old.
+                    Err(_) => true,
+                },
+                _ => false,
             }
         }
+        Rule::Input { digest } if put.base == *digest => true,
+        Rule::Input { .. } | Rule::Package { .. } => return RuleMatch::NeedsManifest,
+    };
+    if matched {
+        RuleMatch::Yes
+    } else {
+        RuleMatch::No
     }
 }
 
@@ -282,7 +193,7 @@ impl<B: Backend> Store<B> {
         rule: &Rule,
         recorded: &RecordedManifest,
     ) -> Result<bool, StoreError> {
-        match rule.match_recorded(recorded) {
+        match match_recorded(rule, recorded) {
             RuleMatch::Yes => return Ok(true),
             RuleMatch::No => return Ok(false),
             RuleMatch::NeedsManifest => {}

@@ -12,24 +12,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::backend::{ARTIFACTS, Backend, BackendError, is_store_name};
-use super::event::ManifestPut;
+use super::event::{ManifestPut, entry_seq};
 use super::history::{History, RecordedManifest};
-use super::log::{self, LogView, entry_seq};
+use super::log::{self, LogView};
 use super::parallel::{in_order, join};
-use super::report::VerifyReport;
+use super::report::{Depth, VerifyReport};
 use super::{Store, StoreError, object_digest, object_name};
 use crate::digest::Digest;
 use crate::manifest::CHECKS_ROLE;
 use crate::sign::{Envelope, Role, Trust};
-
-/// How much is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// The log and all objects.
-    Records,
-    /// The artifacts as well.
-    Artifacts,
-}
 
 /// The objects and artifacts that records refer to. Each is checked once.
 #[derive(Default)]

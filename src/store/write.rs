@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::backend::{Backend, Created};
-use super::event::{self, Body, ManifestPut};
+use super::event::{self, Body, ManifestPut, entry_name};
 use super::history::{Admission, History};
 use super::{Store, StoreError, log, new_id, object_name};
 use crate::digest::Digest;
@@ -158,12 +158,10 @@ impl<B: Backend> Store<B> {
         }
         let signed = sign::sign(event::PAYLOAD_TYPE, payload, &self.signers, &self.interrupt);
         let bytes = signed.await?.to_bytes();
-        Ok(
-            match self.backend.create(&log::entry_name(seq), &bytes).await? {
-                Created::New => Some(seq),
-                Created::Exists => None,
-            },
-        )
+        Ok(match self.backend.create(&entry_name(seq), &bytes).await? {
+            Created::New => Some(seq),
+            Created::Exists => None,
+        })
     }
 
     /// Appends the entries of another writer to `history`.
@@ -171,7 +169,7 @@ impl<B: Backend> Store<B> {
         let head = history.head();
         log::advance(history, &self.backend).await?;
         if history.head() == head {
-            let name = log::entry_name(head + 1);
+            let name = entry_name(head + 1);
             return Err(StoreError::integrity(
                 name,
                 "the entry exists but cannot be read",

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::uses::{LOCAL, Plan, PlannedImage, key};
+use super::image::{LOCAL, PlannedImage, key};
+use super::uses::Plan;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::pin::{PinError, PinFile, PinnedOutput};

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::catalogue::{Catalog, Known};
-use super::uses::{ImageUse, Plan, PlannedImage, class, is_unversioned, key};
+use super::image::{PlannedImage, class, is_unversioned, key};
+use super::uses::{ImageUse, Plan};
 use crate::manifest::succession::{ImageFacts, Obstacle, Shape, Versions, obstacles};
 use crate::store::{Allow, DeployState};
 use crate::terminal::visible_line;

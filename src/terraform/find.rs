@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::catalog_fields::{self, FieldRole};
+use super::image::{PlannedImage, is_image, marketplace};
 use super::request::{self, Named, Request, overlay};
-use super::uses::{PlannedImage, embedded, is_image};
+use super::values::{child, embedded, item, keys, text, with_key};
 
 /// The images of a resource, by attribute.
 #[derive(Default)]
@@ -258,11 +259,6 @@ fn add_reference((after, unknown): (&Value, &Value), path: &str, found: &mut Fou
     }
 }
 
-/// Returns the message for an image with a name but no id.
-pub(super) fn marketplace(name: &str) -> String {
-    format!("the marketplace image {name} has no id and cannot be looked up")
-}
-
 /// Finds image ids by their form, in all values.
 fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, PlannedImage>) {
     match value {
@@ -288,51 +284,4 @@ fn find_by_form(value: &Value, path: &mut String, found: &mut BTreeMap<String, P
         }
         _ => {}
     }
-}
-
-/// Returns the text, unless it is empty.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.is_empty())
-}
-
-/// Returns the keys or indexes of both values, each once.
-pub(super) fn keys(after: &Value, unknown: &Value) -> Vec<String> {
-    let mut keys = Vec::new();
-    for value in [after, unknown] {
-        match value {
-            Value::Object(entries) => keys.extend(entries.keys().cloned()),
-            Value::Array(items) => keys.extend((0..items.len()).map(|at| at.to_string())),
-            _ => {}
-        }
-    }
-    keys.sort();
-    keys.dedup();
-    keys
-}
-
-pub(super) fn child<'a>(value: &'a Value, key: &str) -> &'a Value {
-    let found = match value {
-        Value::Array(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
-        value => value.get(key),
-    };
-    found.unwrap_or(&Value::Null)
-}
-
-/// Returns an item of a list. A block that is not a list counts as its only item.
-fn item(value: &Value, at: usize) -> &Value {
-    match value {
-        Value::Array(items) => items.get(at).unwrap_or(&Value::Null),
-        value if at == 0 => value,
-        _ => &Value::Null,
-    }
-}
-
-pub(super) fn with_key(path: &mut String, key: &str, then: impl FnOnce(&mut String)) {
-    let length = path.len();
-    if length > 0 {
-        path.push('.');
-    }
-    path.push_str(key);
-    then(path);
-    path.truncate(length);
 }

@@ -7,8 +7,8 @@ mod words;
 
 use serde_json::Value;
 
-use super::find::{child, keys, marketplace, text};
-use super::uses::{PlannedImage, embedded, is_image};
+use super::image::{PlannedImage, is_image, marketplace};
+use super::values::{child, embedded, keys, text};
 use scope::{MAX_DEPTH, Scope, get};
 use words::{REFERENCE_IDS, REFERENCE_NAMES, SECTIONS, ValueRole};
 

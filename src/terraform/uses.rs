@@ -5,21 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::find::{Found, find};
+use super::image::PlannedImage;
 use super::plan_file::{self, PlanDefect, PlanFileError};
-
-/// The folder of local artifacts, relative to the store.
-pub(super) const LOCAL: &str = "artifacts/sha256/";
-
-/// The planned image of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlannedImage {
-    /// The id of an image.
-    Id(String),
-    /// The id is known only after the plan is applied.
-    Unknown,
-    /// There is no id in the plan, for this reason.
-    NoId(String),
-}
 
 /// An image in one field of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,50 +160,5 @@ fn list<'a>(module: &'a Value, key: &str) -> Result<&'a [Value], String> {
         Value::Null => Ok(&[]),
         Value::Array(items) => Ok(items),
         _ => Err(format!("`{key}` is not a list")),
-    }
-}
-
-/// Parses the JSON object in a text: some resources have a request body in this form.
-pub(super) fn embedded(text: &str) -> Option<Value> {
-    let value = text.trim_start().starts_with('{');
-    let value = value.then(|| serde_json::from_str::<Value>(text).ok())??;
-    value.is_object().then_some(value)
-}
-
-pub(super) fn is_image(text: &str) -> bool {
-    text.contains(LOCAL) || class(text).is_some()
-}
-
-/// Returns the class of an image, if the form of its id shows it.
-pub(super) fn class(id: &str) -> Option<&'static str> {
-    let id = id.to_ascii_lowercase();
-    if id.starts_with("/subscriptions/") {
-        let (_, kind) = id.split_once("/providers/microsoft.compute/")?;
-        let parts: Vec<&str> = kind.split('/').collect();
-        return match parts[..] {
-            ["images", _] => Some("azure-managed-image"),
-            ["galleries", _, "images", _] | ["galleries", _, "images", _, "versions", _] => {
-                Some("azure-gallery-version")
-            }
-            _ => None,
-        };
-    }
-    id.contains(LOCAL).then_some("qcow2")
-}
-
-/// Whether an id refers to a gallery image without a version, or to the newest one.
-pub(super) fn is_unversioned(id: &str) -> bool {
-    let id = id.to_ascii_lowercase();
-    class(&id) == Some("azure-gallery-version")
-        && (!id.contains("/versions/") || id.ends_with("/versions/latest"))
-}
-
-/// Returns the lookup key of an id. Azure ids are case-insensitive. A local path counts from the
-/// folder of artifacts.
-pub(super) fn key(id: &str) -> String {
-    match id.rfind(LOCAL) {
-        Some(at) => id[at..].to_owned(),
-        None if id.starts_with('/') => id.to_ascii_lowercase(),
-        None => id.to_owned(),
     }
 }

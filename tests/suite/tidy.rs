@@ -1,6 +1,8 @@
 //! Checks the shape of the tree: import order, sizes, changelog, reasons for dependencies, check
 //! texts.
 
+mod imports;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,6 +91,14 @@ fn a_module_imports_only_modules_above_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let graph = imports::graph(&root().join("src"));
+    assert!(graph.len() > 300, "{} files import others", graph.len());
+    let found = imports::circles(&graph);
+    assert!(found.is_empty(), "circles:\n{}", found.join("\n"));
 }
 
 #[test]

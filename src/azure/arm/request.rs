@@ -13,8 +13,7 @@ use serde_json::Value;
 
 use super::ArmClient;
 use crate::azure::answer::Answer;
-use crate::azure::error::{ArmError, Operation, Refusal};
-use crate::azure::hint;
+use crate::azure::error::{ArmError, Operation, Refusal, hint};
 use crate::azure::retry::{self, Bucket};
 use crate::azure::transport::{describe_token_error, root_cause};
 use crate::wait::{Poll, TimeScale, Wait, WaitError};

@@ -1,4 +1,4 @@
-//! Authentication with an application's certificate in shown_path of a password.
+//! Authentication with an application's certificate in place of a password.
 //!
 //! Takes a PEM or PKCS#12 file with an RSA key; returns a signed assertion for each token request.
 //! It sends the digest of the certificate and never the key.
@@ -18,7 +18,7 @@ use openssl::sign::{RsaPssSaltlen, Signer};
 use openssl::x509::X509;
 use serde_json::json;
 
-use super::Auth;
+use crate::azure::cloud::Cloud;
 use crate::azure::transport::Clock;
 use crate::secret::Secret;
 
@@ -35,9 +35,9 @@ impl Certificate {
     pub(super) fn read(
         path: &Path,
         password: Option<&Secret>,
-        tenant: &str,
-        client: &str,
-        auth: &Auth,
+        (tenant, client): (&str, &str),
+        cloud: &Cloud,
+        now: Clock,
     ) -> Result<Self, String> {
         let shown_path = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("{shown_path}: {error}"))?;
@@ -60,8 +60,8 @@ impl Certificate {
             key,
             digest: URL_SAFE_NO_PAD.encode(digest),
             client: client.to_owned(),
-            audience: format!("{}{tenant}/oauth2/v2.0/token", auth.cloud.authority()),
-            now: auth.transport.now,
+            audience: format!("{}{tenant}/oauth2/v2.0/token", cloud.authority()),
+            now,
         })
     }
 

@@ -67,7 +67,13 @@ impl Auth {
                 path,
                 password,
             } => {
-                let read = Certificate::read(path, password.as_ref(), tenant, client, self);
+                let read = Certificate::read(
+                    path,
+                    password.as_ref(),
+                    (tenant, client),
+                    &self.cloud,
+                    self.transport.now,
+                );
                 let options = assertion(self.options(self.cloud.authority())?);
                 let read = read.map_err(|why| self.unusable(&why))?;
                 let (tenant, client) = (tenant.clone(), client.clone());

@@ -1,8 +1,6 @@
 //! Exit codes: one table from the library's errors to exit code and hint.
 //! Hints are those of the errors, and a few that name variables of this program.
 
-use std::process::ExitCode;
-
 use vault_bake::azure::{ArmError, CloudError, CredentialError};
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
@@ -41,41 +39,11 @@ use vault_bake::teardown::JournalError;
 use vault_bake::terraform::PlanFileError;
 use vault_bake::wait::Interrupted;
 
-pub use crate::failure::Failure;
+pub use crate::failure::{Exit, Failure};
 use crate::key_hint::store_hint;
 
 /// The environment variable with a shared access signature of the store.
 pub const STORE_SAS: &str = "VAULT_BAKE_STORE_SAS";
-
-/// The exit codes of `vault-bake`: a documented interface, never renumbered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done.
-    Done = 0,
-    /// Failed, for a reason without a number of its own.
-    Failed = 1,
-    /// The command line or an input file is invalid; nothing was done.
-    Usage = 2,
-    /// A step failed.
-    Provisioning = 3,
-    /// A check failed, in the build or on the booted image, or the leak scan found something.
-    Checks = 4,
-    /// Resources could not be removed; they were listed.
-    Leftovers = 5,
-    /// Refused by a guard, or another writer was faster.
-    Conflict = 6,
-    /// A signature or a digest is wrong.
-    Integrity = 7,
-    /// Interrupted, and cleaned up.
-    Interrupted = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 /// Converts errors to failures: error => exit code, hint.
 macro_rules! failures {

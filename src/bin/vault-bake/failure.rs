@@ -2,13 +2,43 @@
 //! Prints them as text, as one line or as JSON. The exit codes of errors are in `exit`.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use vault_bake::definition::{Location, Problem};
 use vault_bake::teardown::Leftover;
 use vault_bake::terminal::visible_line;
 
-use crate::exit::Exit;
 use crate::output::{eprint_line, eprint_text, print_json};
+
+/// The exit codes of `vault-bake`: a documented interface, never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed, for a reason without a number of its own.
+    Failed = 1,
+    /// The command line or an input file is invalid; nothing was done.
+    Usage = 2,
+    /// A step failed.
+    Provisioning = 3,
+    /// A check failed, in the build or on the booted image, or the leak scan found something.
+    Checks = 4,
+    /// Resources could not be removed; they were listed.
+    Leftovers = 5,
+    /// Refused by a guard, or another writer was faster.
+    Conflict = 6,
+    /// A signature or a digest is wrong.
+    Integrity = 7,
+    /// Interrupted, and cleaned up.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
 
 /// A command that failed.
 #[derive(Debug)]

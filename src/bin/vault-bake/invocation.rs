@@ -25,6 +25,7 @@ use vault_bake::store::{AnyBackend, Store, StoreError};
 use vault_bake::wait::Interrupt;
 
 use crate::args::{Global, Image, Releases, Vars};
+pub use crate::clock::clock;
 use crate::exit::Failure;
 use crate::keys::KeyRing;
 use crate::report::Report;
@@ -351,11 +352,6 @@ fn absolute(path: &Path) -> Result<String, Failure> {
         .into_os_string()
         .into_string()
         .map_err(|path| Failure::usage(format!("{path:?}: expected UTF-8")))
-}
-
-/// Returns the current time.
-pub fn clock() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Returns an id for a new event of the log.

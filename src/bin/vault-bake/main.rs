@@ -3,6 +3,7 @@
 
 mod args;
 mod azure;
+mod clock;
 mod clusters;
 mod commands;
 mod ending;

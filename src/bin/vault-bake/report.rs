@@ -12,6 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use vault_bake::event::{Event, Sink, Stage};
 use vault_bake::terminal::{counted, visible, visible_json, visible_line};
 
+use crate::clock::clock;
 use crate::output::{eprint_line, print_json};
 
 /// The form in which events are printed.
@@ -122,7 +123,7 @@ impl State {
             return;
         }
         if let Some(log) = &mut self.log {
-            let now = crate::invocation::clock();
+            let now = clock();
             // A full disk must not end a run because of its log.
             let _ = writeln!(log, "{now:.3} {}", log_line(event));
         }
@@ -157,7 +158,7 @@ impl State {
         match &mut self.format {
             Format::Json => {
                 let mut value = serde_json::to_value(event).unwrap_or_default();
-                value["time"] = crate::invocation::clock().to_string().into();
+                value["time"] = clock().to_string().into();
                 print_json(&value);
             }
             Format::Lines { waited } => {

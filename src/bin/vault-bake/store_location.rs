@@ -18,8 +18,8 @@ use vault_bake::secret::Secret;
 use vault_bake::store::blob::{BlobAddress, Credential};
 use vault_bake::store::{AnyBackend, Blob, Dir};
 
+use crate::clock::clock;
 use crate::exit::{Failure, STORE_SAS};
-use crate::invocation::clock;
 
 /// The environment variable with the authority of Azure, if it is not the one of the cloud.
 const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";

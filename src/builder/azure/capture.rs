@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::body::{self, VersionSource};
 use super::names::{self, MANIFEST_TAG};
 use super::{Azure, AzureError, AzureVm, Firmware, GallerySource};
-use crate::azure::{ArmClient, ArmError, ErrorClass, ResourceId};
+use crate::azure::{ArmClient, ErrorClass, ResourceId};
 use crate::builder::{Artifact, BuilderError, CapturedImage, CapturedKind};
 use crate::definition::Security;
 use crate::digest::Digest;
@@ -270,33 +270,4 @@ pub(super) async fn tag_images(
         started.finish_in(STOP_DEADLINE).await?;
     }
     Ok(())
-}
-
-/// Returns the last lines of the VM's serial console, or none if Azure has none.
-///
-/// Errors are ignored, because the caller reports another failure.
-pub(super) async fn console(arm: &ArmClient, id: &ResourceId) -> Vec<String> {
-    let log = async {
-        let query = [("sasUriExpirationTimeInMinutes", "10")];
-        let started = arm
-            .post(
-                id,
-                "retrieveBootDiagnosticsData",
-                body::COMPUTE,
-                &query,
-                None,
-            )
-            .await?;
-        let found = started.finish_in(Duration::from_secs(60)).await?;
-        let url = found["serialConsoleLogBlobUri"]
-            .as_str()
-            .unwrap_or_default();
-        Ok::<_, ArmError>(arm.fetch_text(url).await.unwrap_or_default())
-    };
-    let text = log.await.unwrap_or_default();
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().filter(|c| !c.is_control()).collect())
-        .collect();
-    lines[lines.len().saturating_sub(crate::process::LAST_LINES)..].to_vec()
 }

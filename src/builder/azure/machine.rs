@@ -13,12 +13,13 @@ use tokio::try_join;
 use super::body;
 use super::names::{self, Names};
 use super::{Azure, AzureError};
-use crate::azure::{ArmClient, ResourceId};
+use crate::azure::{ArmClient, ArmError, ResourceId};
 use crate::builder::{Boot, BuilderError, Content, EndCause, Machine, MachineEnd};
 use crate::definition::{Address, AzureMachine, Security};
 use crate::event::Events;
 use crate::lock::PurchasePlan;
 use crate::plan::PlannedMachine;
+use crate::process::last_lines_of;
 use crate::release::Architecture;
 use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo};
@@ -308,6 +309,30 @@ impl Machine for AzureVm {
     fn detach(self) {}
 
     async fn console(&self) -> Vec<String> {
-        super::capture::console(&self.arm, &self.names.machine).await
+        console(&self.arm, &self.names.machine).await
     }
+}
+
+/// Returns the last lines of the VM's serial console, or none if Azure has none.
+///
+/// Errors are ignored, because the caller reports another failure.
+async fn console(arm: &ArmClient, id: &ResourceId) -> Vec<String> {
+    let log = async {
+        let query = [("sasUriExpirationTimeInMinutes", "10")];
+        let started = arm
+            .post(
+                id,
+                "retrieveBootDiagnosticsData",
+                body::COMPUTE,
+                &query,
+                None,
+            )
+            .await?;
+        let found = started.finish_in(Duration::from_secs(60)).await?;
+        let url = found["serialConsoleLogBlobUri"]
+            .as_str()
+            .unwrap_or_default();
+        Ok::<_, ArmError>(arm.fetch_text(url).await.unwrap_or_default())
+    };
+    last_lines_of(&log.await.unwrap_or_default())
 }

@@ -14,14 +14,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::builder::qemu::{QemuOptions, cache, capture, disk_image};
+use crate::builder::qemu::space::need_space;
+use crate::builder::qemu::{QemuOptions, cache, disk_image};
 use crate::builder::{AccessBy, BuilderError, Content, Disk, DiskFile, Kernel};
 use crate::definition::{Firmware, QemuBase};
 use crate::digest::Digest;
 use crate::event::Events;
 use crate::lock::LockedBase;
 use crate::plan::PlannedBase;
-use crate::teardown::{Teardown, Undo};
+use crate::teardown::{Teardown, Undo, run_of};
 use crate::wait::Interrupt;
 
 use packages::Sources;
@@ -95,8 +96,8 @@ pub(super) async fn find_or_make(
         events.note(format!("base {name} comes from the cache"));
         return Ok(disk);
     }
-    capture::need_space(&bases, NEEDED_MIB)?;
-    let run = super::machine::run_of(teardown.work());
+    need_space(&bases, NEEDED_MIB)?;
+    let run = run_of(teardown.work());
     let temporary = bases.join(format!("{name}.{run}.new"));
     teardown.register(Undo::Folder {
         path: temporary.clone(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tokio::try_join;
 
+use crate::builder::qemu::space::need_space;
 use crate::builder::qemu::{QemuMachine, QemuOptions, cache, disk_image, layer_cache};
 use crate::builder::{Artifact, BuilderError, Captured, CapturedFile, Machine as _};
 use crate::definition::Compression;
@@ -187,24 +188,4 @@ fn needed_mib(compression: Compression, machine: &QemuMachine) -> Result<u64, Bu
         Compression::Zstd | Compression::Zlib => mib / 3,
         Compression::None => mib,
     })
-}
-
-/// Fails if the file system of `folder` has less than `needed_mib` MiB free.
-pub(super) fn need_space(folder: &Path, needed_mib: u64) -> Result<(), BuilderError> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let file_system =
-        rustix::fs::statvfs(folder).map_err(|error| BuilderError::file(folder)(error.into()))?;
-    let free_mib = file_system.f_bavail.saturating_mul(file_system.f_frsize) >> 20;
-    if free_mib < needed_mib {
-        return Err(BuilderError::NoSpace {
-            path: folder.to_owned(),
-            free_mib,
-            needed_mib,
-        });
-    }
-    Ok(())
 }

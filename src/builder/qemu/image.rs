@@ -15,7 +15,7 @@ use crate::definition::Firmware;
 use crate::digest::{Digest, HashingWriter, hex};
 use crate::event::Events;
 use crate::http;
-use crate::teardown::{Teardown, Undo};
+use crate::teardown::{Teardown, Undo, run_of};
 use crate::wait::Interrupt;
 
 /// An image in the lock file.
@@ -62,7 +62,7 @@ pub(super) async fn find_or_fetch(
         events.note(format!("image {name} comes from the cache"));
         return Ok(disk);
     }
-    let run = super::machine::run_of(teardown.work());
+    let run = run_of(teardown.work());
     let temporary = images.join(format!("{name}.{run}.new"));
     teardown.register(Undo::Folder {
         path: temporary.clone(),

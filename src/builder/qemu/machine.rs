@@ -27,7 +27,7 @@ use crate::builder::{Boot, BuilderError, EndCause, Machine, MachineEnd, Resumed}
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
 use crate::ssh::Endpoint;
-use crate::teardown::{Teardown, Undo};
+use crate::teardown::{Teardown, Undo, run_of};
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
 use arguments::{Accelerator, Arguments};
@@ -170,14 +170,6 @@ fn describe_end(
         cause: by,
         details: words,
     }
-}
-
-/// Returns the id of the run from its work folder.
-pub(super) fn run_of(work: &Path) -> String {
-    work.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
 }
 
 /// Starts a VM. Returns when QEMU runs it or, if it resumed from a VM snapshot, when it answers.

@@ -6,22 +6,21 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
+use super::failures::{api_error, failed};
 use super::front::remove_from_front;
-use super::{Local, failed, lock};
+use super::{Local, lock};
 use crate::cluster::file::TierName;
-use crate::cluster::front::FrontError;
 use crate::cluster::identities::node_secrets;
 use crate::cluster::state::{NodeStage, NodeState};
 use crate::cluster::{ClusterError, vault};
 use crate::digest::Digest;
 use crate::event::{Event, millis};
 use crate::platform::Stop;
-use crate::product::ApiError;
 use crate::product::consul::Client;
 use crate::product::vault::UNIT as VAULT_UNIT;
 use crate::rollout::{Action, EffectError, Evidence, NodePlan, Plan};
 use crate::store::backend::Backend;
-use crate::wait::{EVENT_INTERVAL, Interrupt, WaitError, pause, pause_for};
+use crate::wait::{EVENT_INTERVAL, Interrupt, pause, pause_for};
 
 /// Limit for a request that changes something, on a busy computer.
 pub(super) const EFFECT_LIMIT: Duration = Duration::from_secs(30);
@@ -361,31 +360,5 @@ fn new_node(node: &NodePlan, plan: &Plan) -> NodeState {
         firmware: target.firmware,
         releases: target.releases.clone(),
         stage: NodeStage::Serving,
-    }
-}
-
-pub(super) fn api_error(error: ApiError) -> EffectError {
-    match error {
-        ApiError::Unreachable { .. } => EffectError::Inconclusive(error.to_string()),
-        error => EffectError::Failed {
-            hint: error.hint(),
-            message: error.to_string(),
-        },
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
-pub(super) fn front_error(error: FrontError) -> EffectError {
-    EffectError::Failed {
-        hint: error.hint(),
-        message: error.to_string(),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the form of map_err")]
-pub(super) fn wait_error<E: std::error::Error>(error: WaitError<E>) -> EffectError {
-    EffectError::Failed {
-        message: error.to_string(),
-        hint: None,
     }
 }

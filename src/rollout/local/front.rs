@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::effects::{front_error, wait_error};
-use super::{Local, failed};
+use super::Local;
+use super::failures::{failed, front_error, wait_error};
 use crate::cluster::front::{FrontError, Health, Listener, Runtime};
 use crate::cluster::serve;
 use crate::event::Events;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Local, failed};
+use super::Local;
+use super::failures::failed;
 use crate::cluster::file::TierName;
 use crate::cluster::state::NodeState;
 use crate::product::ApiError;

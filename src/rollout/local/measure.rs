@@ -8,40 +8,41 @@ use crate::builder::qemu::kvm_works;
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::{FrontKind, TierName};
 use crate::cluster::running::Running;
-use crate::cluster::state::{PlatformKind, State};
-use crate::cluster::{operator_token, vault};
+use crate::cluster::state::{OpenRollout, PlatformKind, State};
+use crate::cluster::{Cluster, Context, operator_token, vault};
 use crate::network::Network;
 use crate::product::Endpoint;
 use crate::product::vault::{API_PORT as VAULT_PORT, SERVER_NAME as VAULT_NAME};
 use crate::rollout::canary::{self, Canary, CanaryNode, CanaryOptions, Pace};
-use crate::rollout::control::Control;
 use crate::rollout::{Figures, RolloutError};
 use crate::secret::Secret;
 use crate::store::backend::Backend;
 
 /// Starts the canary, with a token of its own.
-pub(in crate::rollout) async fn start_canary<B: Backend>(
-    control: &Control<'_, B>,
+pub(in crate::rollout) async fn start_canary(
+    cluster: &Cluster<'_>,
+    open: &OpenRollout,
     running: &Running<'_>,
     state: &State,
+    context: &Context<'_>,
 ) -> Result<(Canary, Option<Secret>), RolloutError> {
-    let (events, interrupt) = (control.context.events, control.context.interrupt);
+    let (events, interrupt) = (context.events, context.interrupt);
     let canary_error = |error: &dyn std::fmt::Display| RolloutError::Canary(error.to_string());
     let mut clients = Vec::new();
     let mut nodes = Vec::new();
     for (name, node) in state.serving(TierName::Vault) {
         clients.push((name.clone(), running.vault(node).await?));
-        let endpoint = vault_endpoint(running.platform(), node, control.context).await?;
+        let endpoint = vault_endpoint(running.platform(), node, context).await?;
         nodes.push(canary_node(node.address, endpoint));
     }
-    let active = vault::active(&clients, control.context).await?;
-    let secrets = control.cluster.secrets;
-    let admin = operator_token(&active, secrets, control.context).await?;
+    let active = vault::active(&clients, context).await?;
+    let secrets = cluster.secrets;
+    let admin = operator_token(&active, secrets, context).await?;
     let admin = admin.map_err(RolloutError::Operator)?;
     let token = canary::setup(&active, &admin, events, interrupt).await;
     let token = token.map_err(|error| canary_error(&error))?;
-    let front = (control.cluster.file.front.kind == FrontKind::Haproxy).then(|| Endpoint {
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, control.cluster.file.front.port)),
+    let front = (cluster.file.front.kind == FrontKind::Haproxy).then(|| Endpoint {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.file.front.port)),
         server_name: VAULT_NAME.to_owned(),
         network: Network::host(),
     });
@@ -51,7 +52,7 @@ pub(in crate::rollout) async fn start_canary<B: Backend>(
         nodes,
         token: token.clone(),
         mount: canary::MOUNT.to_owned(),
-        prefix: format!("{}-{}", &control.open.plan.hex()[..16], control.open.epoch),
+        prefix: format!("{}-{}", &open.plan.hex()[..16], open.epoch),
         pace: pace(state.platform),
     });
     Ok((canary.map_err(|error| canary_error(&error))?, Some(token)))

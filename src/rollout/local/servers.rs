@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::Local;
-use super::effects::{EFFECT_LIMIT, api_error, wait_error};
-use super::failed;
+use super::effects::EFFECT_LIMIT;
+use super::failures::{api_error, failed, wait_error};
 use crate::cluster::file::TierName;
 use crate::cluster::state::{NodeStage, NodeState};
 use crate::product::consul::Client;

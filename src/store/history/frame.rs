@@ -75,7 +75,9 @@ impl History {
     ) -> Self {
         for at in 1..recorded.len() {
             let (before, from) = recorded.split_at_mut(at);
-            from[0].put.share_releases(before.last());
+            from[0]
+                .put
+                .share_releases(before.last().map(|last| &last.put));
         }
         let channels = frame.channels.into_iter();
         let indexed = || recorded.iter().enumerate();

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::Depth;
 use crate::digest::Digest;
+use crate::store::Depth;
 use crate::store::backend::{Backend, BackendError};
 use crate::store::report::{MissingArtifact, VerifyReport};
 use crate::store::{Store, StoreError, log};

@@ -111,7 +111,13 @@ impl<'a> TestCluster<'a> {
     }
 
     async fn rollout(&self, verb: &str) -> (Option<i32>, String) {
-        let arguments = ["rollout", verb, self.name, "--allow-untested", "--all-nodes"];
+        let arguments = [
+            "rollout",
+            verb,
+            self.name,
+            "--allow-untested",
+            "--all-nodes",
+        ];
         let done = self.project.run(&arguments, &[]).await;
         (done.status.code(), output_text(&done))
     }

@@ -72,7 +72,7 @@ async fn a_state_from_before_a_rollout_is_refused() {
     let refused = cluster.text(&cluster.up(&store).await);
     insta::assert_snapshot!(refused, @"
     cannot use STATE/cluster.json: it is older than the rollout dev-ID@1 of cluster dev
-      It names nodes that are gone, and not those that run. Restore the file, and the secrets, from after `vault-bake rollout show dev-ID@1`. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.
+      It names nodes that are gone, and not those that run. Restore the file and the secrets from a backup that is newer than the rollout dev-ID@1: `vault-bake rollout show dev-ID@1` prints its end. Without one, run `vault-bake cluster down dev --force`, then `vault-bake cluster up dev`: the cluster begins anew, without its data.
     ");
     assert_eq!(start_rollout(&cluster, &store).await, refused);
     for arguments in [["rollout", "plan", "dev"], ["cluster", "renew", "dev"]] {

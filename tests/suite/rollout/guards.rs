@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use vault_bake::cluster::file::TierName;
-use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
 use vault_bake::cluster::secrets::SecretName;
-use vault_bake::cluster::{
-    FrontStatus, NodeImage, NodeStatus, Problem, Role, Status, TokenError,
-};
+use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
+use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, Problem, Role, Status, TokenError};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
-use vault_bake::rollout::guards::{Facts, ImageClass, Refusal, open_rollout, refusals, to_begin, unasked};
+use vault_bake::rollout::guards::{
+    Facts, ImageClass, Refusal, open_rollout, refusals, to_begin, unasked,
+};
 use vault_bake::rollout::planner::{Inventory, Request, plan};
 use vault_bake::rollout::targets::{TargetsError, add, complete};
 use vault_bake::rollout::{Plan, RolloutError, Target};
@@ -222,7 +222,13 @@ fn each_guard_refuses_in_words_with_the_way_out() {
     for hint in [Some("Restore the secret.".to_owned()), None] {
         let why = "a secret is absent".to_owned();
         let refusal = unasked(&Problem { why, hint }, "dev");
-        text += &[refusal.why, "\n  ".to_owned(), refusal.hint, "\n".to_owned()].concat();
+        text += &[
+            refusal.why,
+            "\n  ".to_owned(),
+            refusal.hint,
+            "\n".to_owned(),
+        ]
+        .concat();
     }
     text += &refused(NEW, |case| case.can_unseal = false);
     text += &refused(NEW, |case| {

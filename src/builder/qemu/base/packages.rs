@@ -15,7 +15,7 @@ use crate::event::Events;
 use crate::http;
 use crate::lock::PackageIndex;
 use crate::process::Program;
-use crate::teardown::{Teardown, Undo};
+use crate::teardown::{Teardown, Undo, run_of};
 use crate::wait::Interrupt;
 
 /// The packages of each base, in addition to the required packages of the distribution.
@@ -141,7 +141,7 @@ fn scratch(folder: &Path, teardown: &mut Teardown) -> Result<std::path::PathBuf,
     if rustix::process::geteuid().is_root() {
         return Ok(folder.to_owned());
     }
-    let run = crate::builder::qemu::machine::run_of(teardown.work());
+    let run = run_of(teardown.work());
     let scratch = Path::new("/tmp").join(format!("vault-bake-{run}"));
     teardown.register(Undo::Folder {
         path: scratch.clone(),

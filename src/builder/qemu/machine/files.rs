@@ -17,6 +17,7 @@ use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
 use crate::plan::PlannedMachine;
 use crate::process::Program;
+use crate::teardown::run_of;
 use crate::wait::Interrupt;
 
 /// The files of one VM, relative to the work folder.
@@ -220,7 +221,7 @@ async fn cloud_seed(
     let name = Part::CloudSeed.name(boot.role);
     let folder = work.join(Part::CloudFolder.name(boot.role));
     fs::create_dir(&folder).map_err(BuilderError::file(&folder))?;
-    let instance = format!("{}-{}", super::run_of(work), boot.role);
+    let instance = format!("{}-{}", run_of(work), boot.role);
     write(
         &folder.join("user-data"),
         access::user_data(boot.keys).expose().as_bytes(),

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::QemuMachine;
-use crate::builder::qemu::{QemuOptions, capture, layer_cache};
+use crate::builder::qemu::space::need_space;
+use crate::builder::qemu::{QemuOptions, layer_cache};
 use crate::builder::{Boot, BuilderError, DiskFile, LayerOrigin};
 use crate::process::Program;
 use crate::wait::Interrupt;
@@ -100,7 +101,7 @@ pub(in crate::builder::qemu) async fn keep_layer(
     }
     let folder = layer_cache::folder(options);
     let folder = fs::canonicalize(&folder).map_err(BuilderError::file(&folder))?;
-    capture::need_space(&folder, LEAST_MIB)?;
+    need_space(&folder, LEAST_MIB)?;
     let number = disks.saved + 1;
     let layer_path = folder.join(format!("{}-{number}.qcow2", made.run));
     let overlay = disks

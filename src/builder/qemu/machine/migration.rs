@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use super::run_files::Part;
 use super::{Launch, QemuMachine, files};
 use crate::builder::BuilderError;
-use crate::builder::qemu::{cache, capture, socket};
+use crate::builder::qemu::space::need_space;
+use crate::builder::qemu::{cache, socket};
 use crate::digest::{Digest, HashingWriter};
 use crate::wait::{Poll, Wait, WaitError};
 
@@ -24,7 +25,7 @@ pub(super) async fn save(
 ) -> Result<Digest, BuilderError> {
     let folder = to.parent().unwrap_or(Path::new("."));
     let max_mib = u64::from(files::spec(&launch.boot)?.memory_mib);
-    capture::need_space(folder, max_mib)?;
+    need_space(folder, max_mib)?;
     let name = Part::Memory.name(launch.boot.role);
     let listener =
         socket::listen(launch.work, &name).map_err(|error| machine.control_error(error))?;

@@ -20,7 +20,7 @@ use crate::event::Events;
 use crate::process::ProcessError;
 use crate::secret::Scrubber;
 use crate::ssh::{Connector, Keys, Session, SshError};
-use crate::teardown::Teardown;
+use crate::teardown::{Teardown, run_of};
 use crate::wait::{Poll, Wait, WaitError};
 
 /// Starts the VM: from a VM snapshot if possible, otherwise by booting it.
@@ -48,7 +48,7 @@ pub(super) async fn start(
             launch.interrupt.check()?;
             let note = format!("cannot save a VM snapshot, booting again: {error}");
             launch.events.note(note);
-            slot.discard(&super::run_of(launch.work))?;
+            slot.discard(&run_of(launch.work))?;
             launch.start(StartMode::Boot, teardown).await
         }
         started => started,
@@ -186,7 +186,7 @@ async fn boot_and_save(
     drop(session);
     channel.wait_until_ready(events, interrupt).await?;
     machine.control("stop", json!({})).await?;
-    let run = super::run_of(launch.work);
+    let run = run_of(launch.work);
     let (memory, overlay) = slot.new_paths(&run)?;
     let memory_sha256 = migration::save(launch, &mut machine, &memory).await?;
     // At the end of the migration QEMU has flushed and released its disks, so the file is complete.

@@ -10,11 +10,11 @@ use azure_core::http::{Method, Url};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::answer::Answer;
-use super::arm::{ArmClient, ArmRequest, TransportError};
-use super::error::{ArmError, Operation, Refusal};
-use super::hint;
-use super::retry::{self, Bucket};
+use super::ArmClient;
+use super::request::{ArmRequest, TransportError};
+use crate::azure::answer::Answer;
+use crate::azure::error::{ArmError, Operation, Refusal, hint};
+use crate::azure::retry::{self, Bucket};
 use crate::wait::{Poll, Wait, WaitError};
 
 /// An operation that the service accepted. It continues if this is dropped.

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::base::no_file;
-use super::document::{Item, Raw, Table};
-use super::files;
-use super::problem::{Location, Problem, quoted_list};
-use super::script;
-use super::steps::{Action, Entries, entries};
-use super::variables::{Value, Variables};
+use super::{Action, Entries, entries};
+use crate::definition::base::no_file;
+use crate::definition::document::{Item, Raw, Table};
+use crate::definition::problem::{Location, Problem, quoted_list};
+use crate::definition::variables::{Value, Variables};
+use crate::definition::{files, script};
 use crate::digest::Digest;
 
 /// An action, the step's default name, and the lines of the action's entries.

@@ -1,6 +1,6 @@
 //! Finds secrets among the arguments of commands of checks and watches.
 
-use super::secrets::{is_placeholder, is_secret_name};
+use super::{is_placeholder, is_secret_name};
 
 /// Flags whose value is a user and a password, as in `--user admin:password`.
 const USERS: &[&str] = &["user", "proxy-user", "credentials", "auth"];
@@ -22,7 +22,7 @@ const JOINED: &[&str] = &["mysql", "mysqladmin", "mysqldump", "mariadb", "sshpas
 const CLIENTS: &[&str] = &["curl", "http", "https"];
 
 /// Returns the indices of words that are secrets, or commands with a secret.
-pub(crate) fn secret_words(words: &[&str]) -> Vec<usize> {
+pub(super) fn secret_words(words: &[&str]) -> Vec<usize> {
     let program = program(words);
     let is_secret = |at: usize| {
         let word = words[at];
@@ -35,7 +35,7 @@ pub(crate) fn secret_words(words: &[&str]) -> Vec<usize> {
 }
 
 /// Tells if a shell command has a secret among its words.
-pub(crate) fn has_secret(line: &str) -> bool {
+pub(super) fn has_secret(line: &str) -> bool {
     let words = line.split_whitespace();
     let words: Vec<&str> = words
         .map(|word| word.trim_matches(['"', '\'', ';', '(', ')']))

@@ -9,8 +9,8 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType};
 use pgp::types::{Fingerprint, KeyDetails, Tag};
 
-use super::armour;
-use super::signature::{SignatureError, rfc3339};
+use super::{SignatureError, rfc3339};
+use crate::release::armour;
 
 /// A key of the certificate that may sign.
 pub(super) enum Signer<'a> {

@@ -1,7 +1,7 @@
 //! Decodes numbers, quoted texts and heredocs.
 
-use super::scan::{Scanner, Token};
-use super::{Position, SyntaxError};
+use super::{Scanner, Token};
+use crate::hcl1::{Position, SyntaxError};
 
 /// Parses a number as Go does: `0x` starts hexadecimal digits, another `0` octal ones.
 pub(super) fn number(text: &str) -> Result<Token, String> {
@@ -86,7 +86,7 @@ fn illegal(at: Position, found: &str) -> SyntaxError {
 
 /// Parses an escape sequence after its backslash. Returns its characters and the decoded bytes,
 /// which are `None` beyond Unicode.
-pub(super) fn escape(
+pub(in crate::hcl1) fn escape(
     scanner: &mut Scanner,
     at: Position,
 ) -> Result<(String, Option<Vec<u8>>), SyntaxError> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::observation::{Observation, Seen};
+use crate::rollout::observation::{Observation, Seen};
 use consul::{follower, left_consul, voters};
 use vault::{active, active_among, answering, down, serving, standby, stopped};
 

@@ -3,7 +3,8 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::channel::{Cancel, Link, Stop, Until};
+use super::COMMAND;
+use crate::ssh::channel::{Cancel, Link, Stop, Until};
 
 /// The deadline for both signals and the report.
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,7 +59,7 @@ pub(super) fn kill(link: &mut Link, group: i32) -> String {
 
 fn try_kill(link: &mut Link, group: i32, until: Until<'_>) -> Result<String, Stop> {
     let mut channel = link.retry(until, |ssh| ssh.channel_session())?;
-    link.retry(until, |_| channel.exec(super::script::COMMAND))?;
+    link.retry(until, |_| channel.exec(COMMAND))?;
     let text = format!("{{\ngroup={group}\n{KILL_SCRIPT}\n}} </dev/null\n");
     let mut input = text.as_bytes();
     while !input.is_empty() {

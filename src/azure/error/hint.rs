@@ -2,11 +2,11 @@
 //!
 //! The class of an unknown code follows from the status.
 
-use super::error::{ErrorClass, Refusal};
-use super::retry::is_retryable;
+use super::{ErrorClass, Refusal};
+use crate::azure::retry::is_retryable;
 
 /// Returns the class of a refusal, and a hint if there is one.
-pub(super) fn classify(refusal: &Refusal) -> (ErrorClass, Option<&'static str>) {
+pub(in crate::azure) fn classify(refusal: &Refusal) -> (ErrorClass, Option<&'static str>) {
     // This code has many causes; only the message tells them apart.
     if refusal.is("OperationNotAllowed") {
         let message = refusal.message.to_ascii_lowercase();
@@ -53,19 +53,19 @@ pub(super) fn classify(refusal: &Refusal) -> (ErrorClass, Option<&'static str>) 
 }
 
 /// Returns whether another operation has to end first. Such a refused request had no effect.
-pub(super) fn is_busy(refusal: &Refusal) -> bool {
+pub(in crate::azure) fn is_busy(refusal: &Refusal) -> bool {
     let delete = &*refusal.operation.verb == "DELETE";
     let any = |codes: &[&str]| codes.iter().any(|code| refusal.is(code));
     any(&BUSY) || (delete && any(&IN_USE))
 }
 
 /// Returns whether a resource does not exist. A 404 may also mean an unknown location or feature.
-pub(super) fn is_absent(refusal: &Refusal) -> bool {
+pub(in crate::azure) fn is_absent(refusal: &Refusal) -> bool {
     refusal.status == 404 && !refusal.is("InvalidResourceType")
 }
 
 /// Returns whether the resource, or one it refers to, may exist but not be visible yet.
-pub(super) fn may_become_visible(refusal: &Refusal) -> bool {
+pub(in crate::azure) fn may_become_visible(refusal: &Refusal) -> bool {
     is_absent(refusal) || NOT_FOUND_CODES.iter().any(|code| refusal.is(code))
 }
 
