@@ -45,8 +45,8 @@ fn files(keys: &Keys) -> [GuestFile; 3] {
 pub enum Purpose {
     /// A build.
     Build {
-        /// Whether its processors are emulated.
-        emulated: bool,
+        /// Further lines for systemd-tmpfiles.
+        lines: &'static str,
     },
     /// A boot test, as a node.
     BootTest,
@@ -56,9 +56,6 @@ pub enum Purpose {
 /// files at boot.
 ///
 /// In a build VM it also creates a flag file, for units that must not set up a node during a build.
-/// If the build VM is emulated, it also turns off address randomization. An emulator caches
-/// translated code by address, and with random addresses it would translate each short program
-/// again. Nodes and boot tests keep address randomization.
 pub fn credential(keys: &Keys, purpose: Purpose) -> Secret {
     smbios_string(&tmpfiles(keys, purpose))
 }
@@ -74,11 +71,9 @@ pub(crate) fn smbios_string(tmpfiles: &Secret) -> Secret {
 /// Returns the value of the credential: lines for systemd-tmpfiles, in base64.
 pub fn tmpfiles(keys: &Keys, purpose: Purpose) -> Secret {
     let mut lines = String::from("d /run/vault-bake 0700 root root -\n");
-    if let Purpose::Build { emulated } = purpose {
+    if let Purpose::Build { lines: further } = purpose {
         lines.push_str("f+ /run/vault-bake/building 0644 root root -\n");
-        if emulated {
-            lines.push_str("w /proc/sys/kernel/randomize_va_space - - - - 0\n");
-        }
+        lines.push_str(further);
     }
     encode(lines, &files(keys))
 }

@@ -14,7 +14,6 @@ mod requirement;
 mod options;
 mod recorded;
 mod socket;
-mod snapshot_cache;
 mod space;
 mod user_ids;
 
@@ -34,6 +33,8 @@ use crate::plan::PlannedBase;
 use crate::teardown::Teardown;
 use crate::wait::Interrupt;
 
+use machine::emulation;
+
 pub use machine::QemuMachine;
 pub use options::{QemuOptions, Tools};
 pub use requirement::{build_requirements, requirements, test_requirements};
@@ -51,7 +52,7 @@ pub fn layer_use(options: &QemuOptions) -> LayerCacheUsage {
 
 /// Returns the size of the VM snapshots in the cache.
 pub fn snapshot_use(options: &QemuOptions) -> SnapshotCacheUsage {
-    snapshot_cache::usage(options)
+    emulation::usage(options)
 }
 
 /// The builder that runs VMs with QEMU on this host.
@@ -112,7 +113,7 @@ impl Builder for Qemu {
         now: Timestamp,
         interrupt: &Interrupt,
     ) -> Result<Option<Layer>, BuilderError> {
-        snapshot_cache::prune(&self.options, now)?;
+        emulation::prune(&self.options, now)?;
         if keys.is_empty() {
             return Ok(None);
         }

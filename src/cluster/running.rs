@@ -181,18 +181,16 @@ impl<'a> Running<'a> {
         let clients = self.consul_clients().await?;
         let client = consul::wait_for_leader(&clients, self.context).await;
         let client = client.map_err(|error| self.explain(error, &clients[0].0, CONSUL_PORT))?;
-        let (management, operator) = (self.management().await?, &self.keys.operator);
-        let (tokens, secrets) = ((&management, operator), self.cluster.secrets);
-        consul::wait_for_management(&client, tokens, secrets, self.context).await?;
+        let management = self.known_management(&client).await?;
         let mut grants = vec![self.grant(
             policies::operator(&self.cluster.file.name),
-            operator.clone(),
+            self.keys.operator.clone(),
         )];
         for (name, node) in &self.state.nodes {
             grants.extend(self.node_grants(name, node.tier).await?);
         }
         consul::create_tokens(&client, &management, &grants, self.context).await?;
-        consul::wait_for_voters(&client, operator, clients.len(), self.context).await
+        consul::wait_for_voters(&client, &self.keys.operator, clients.len(), self.context).await
     }
 
     /// Returns the tokens of a node.
@@ -211,7 +209,7 @@ impl<'a> Running<'a> {
         client: &product::consul::Client,
         nodes: &[(&str, TierName)],
     ) -> Result<(), ClusterError> {
-        let management = self.management().await?;
+        let management = self.known_management(client).await?;
         let mut grants = Vec::new();
         for (name, tier) in nodes {
             grants.extend(self.node_grants(name, *tier).await?);
@@ -234,6 +232,17 @@ impl<'a> Running<'a> {
             self.cluster.secrets.remove(&secret)?;
         }
         Ok(())
+    }
+
+    /// Returns Consul's management token when the servers know it.
+    async fn known_management(
+        &self,
+        client: &product::consul::Client,
+    ) -> Result<Secret, ClusterError> {
+        let management = self.management().await?;
+        let (tokens, secrets) = ((&management, &self.keys.operator), self.cluster.secrets);
+        consul::wait_for_management(client, tokens, secrets, self.context).await?;
+        Ok(management)
     }
 
     /// Returns Consul's management token.

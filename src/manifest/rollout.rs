@@ -190,6 +190,10 @@ pub struct CanaryFact {
     pub requests: u64,
     /// Requests whose first answer was an error.
     pub retried: u64,
+    /// The longest time from the first try of a request to its end, in milliseconds. Absent in
+    /// records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_ms: Option<u64>,
     /// The time without a running canary, for example between two controllers, in milliseconds.
     pub unmeasured_ms: u64,
     /// The requests that were writes.

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{IdentityArchive, PlatformError, Site, Stop};
 use crate::builder::qemu::QemuOptions;
-use crate::builder::qemu::machine::arguments::Accelerator;
+use crate::builder::qemu::machine::accelerator::Accelerator;
 use crate::builder::qemu::machine::choose_accelerator;
 use crate::builder::qemu::qmp::Qmp;
 use crate::event::Events;

@@ -130,6 +130,7 @@ impl CanaryFigures {
             retried: total.retried,
             lost: total.lost,
             longest_gap_ms: millis(total.longest_gap),
+            slowest_ms: millis(total.slowest),
         }
     }
 

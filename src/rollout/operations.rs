@@ -124,4 +124,8 @@ pub struct Figures {
     pub lost: u64,
     /// The longest time between two answers, in milliseconds.
     pub longest_gap_ms: u64,
+    /// The longest time from the first try of a request to its end, in milliseconds. 0 in journals
+    /// of older versions.
+    #[serde(default)]
+    pub slowest_ms: u64,
 }

@@ -194,6 +194,7 @@ fn canary(parts: &Parts<'_>, started_at: Timestamp) -> Option<CanaryFact> {
         lost: total.lost,
         requests: total.requests,
         retried: total.retried,
+        slowest_ms: (total.slowest_ms > 0).then_some(total.slowest_ms),
         unmeasured_ms: whole_ms.saturating_sub(measured_ms),
         writes: total.writes,
     })
@@ -239,5 +240,6 @@ impl Figures {
         self.retried += other.retried;
         self.lost += other.lost;
         self.longest_gap_ms = self.longest_gap_ms.max(other.longest_gap_ms);
+        self.slowest_ms = self.slowest_ms.max(other.slowest_ms);
     }
 }

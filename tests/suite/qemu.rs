@@ -11,12 +11,18 @@ use std::path::Path;
 
 use vault_bake::builder::Kernel;
 use vault_bake::builder::access::{self, Purpose};
-use vault_bake::builder::qemu::machine::accelerator;
-use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
+use vault_bake::builder::qemu::machine::accelerator::{Accelerator, choose};
+use vault_bake::builder::qemu::machine::arguments::{Arguments, Uefi};
+use vault_bake::builder::qemu::machine::emulation::{FIXED_ADDRESSES, processor};
 use vault_bake::builder::qemu::{QemuOptions, requirements};
 use vault_bake::definition::{MachineSpec, Network};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
+
+/// The purpose of an emulated build VM.
+const EMULATED: Purpose = Purpose::Build {
+    lines: FIXED_ADDRESSES,
+};
 
 fn spec(network: Network) -> MachineSpec {
     MachineSpec {
@@ -172,7 +178,7 @@ fn command_line_of_a_machine_that_starts_by_uefi_with_seeds_and_no_network() {
 
 #[test]
 fn credential_makes_the_three_files() {
-    let credential = access::credential(&keys(), Purpose::Build { emulated: true });
+    let credential = access::credential(&keys(), EMULATED);
     let value = credential
         .expose()
         .strip_prefix("io.systemd.credential.binary:tmpfiles.extra=")
@@ -209,8 +215,8 @@ fn addresses_are_at_random_but_where_an_emulated_machine_makes_an_image() {
         let (_, value) = credential.expose().split_once('=').expect("a credential");
         decoded(value).contains("randomize_va_space")
     };
-    assert!(fixed(Purpose::Build { emulated: true }));
-    assert!(!fixed(Purpose::Build { emulated: false }));
+    assert!(fixed(EMULATED));
+    assert!(!fixed(Purpose::Build { lines: "" }));
     assert!(!fixed(Purpose::BootTest));
 }
 
@@ -286,7 +292,7 @@ fn kvm_is_used_only_where_a_processor_virtualizes() {
         }
         std::fs::write(&processors, flags).expect("processors");
         assert_eq!(
-            accelerator::choose(&device, &processors),
+            choose(&device, &processors),
             expected,
             "{has_device} {flags}"
         );
@@ -298,19 +304,19 @@ fn old_versions_of_qemu_emulate_in_one_thread() {
     let table = [
         (
             "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)",
-            Accelerator::TcgOneThread,
+            false,
         ),
-        ("QEMU emulator version 8.0.4", Accelerator::TcgOneThread),
-        ("QEMU emulator version 8.1.0", Accelerator::Tcg),
+        ("QEMU emulator version 8.0.4", false),
+        ("QEMU emulator version 8.1.0", true),
         (
             "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright (c)",
-            Accelerator::Tcg,
+            true,
         ),
-        ("QEMU emulator version unknown", Accelerator::TcgOneThread),
-        ("", Accelerator::TcgOneThread),
+        ("QEMU emulator version unknown", false),
+        ("", false),
     ];
     for (printed, expected) in table {
-        assert_eq!(accelerator::emulation_of(printed), expected, "{printed}");
+        assert_eq!(processor::may_use_threads(printed), expected, "{printed}");
     }
 }
 

@@ -75,6 +75,23 @@ fn a_run_over_the_budget_by_a_fifth_fails_on_the_reference_machine_alone() {
     }
 }
 
+/// A machine that compiles longer than the reference machine is slower in everything.
+#[test]
+fn the_budget_grows_on_a_slower_machine() {
+    let table = [
+        (31, "100", 1),
+        (31, "270", 1),
+        (36, "351", 0),
+        (40, "351", 1),
+    ];
+    for (minutes, build_s, expected) in table {
+        let (status, text) = report(minutes, &["25", "reference", build_s]);
+        assert_eq!(status, Some(expected), "{minutes} {build_s}: {text}");
+        let slower = text.contains("this one compiled 1.30 times as long");
+        assert_eq!(slower, build_s == "351", "{text}");
+    }
+}
+
 #[test]
 #[expect(
     clippy::disallowed_methods,

@@ -5,13 +5,11 @@
 pub mod accelerator;
 pub mod arguments;
 mod console;
+pub mod emulation;
 mod files;
-mod key_channel;
 mod layers;
-mod migration;
 mod run_files;
 mod upload_disk;
-mod snapshot;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,9 +18,10 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::builder::qemu::QemuOptions;
 use crate::builder::qemu::qmp::{Qmp, QmpEvents};
-use crate::builder::qemu::snapshot_cache::Snapshot;
 use crate::builder::{Boot, BuilderError, EndCause, Machine, MachineEnd, Resumed};
 use crate::event::Events;
 use crate::process::{Program, Running, last_lines};
@@ -30,8 +29,10 @@ use crate::ssh::Endpoint;
 use crate::teardown::{Teardown, Undo, run_of};
 use crate::wait::{Interrupt, Poll, Wait, WaitError};
 
-use arguments::{Accelerator, Arguments};
+use accelerator::Accelerator;
+use arguments::Arguments;
 use console::Console;
+use emulation::Snapshot;
 use run_files::Part;
 
 pub(super) use layers::keep_layer;
@@ -70,6 +71,27 @@ impl QemuMachine {
         let is_complete = self.qmp.is_read_to_end() && self.process.is_stderr_closed();
         // A child of the process may keep its streams open.
         (is_complete || observed.elapsed() >= OUTPUT_DEADLINE).then_some(status)
+    }
+
+    /// Runs a command on the control connection.
+    async fn control(&mut self, command: &str, arguments: Value) -> Result<Value, BuilderError> {
+        let reply = self.qmp.run(command, arguments).await;
+        reply.map_err(|error| self.control_error(error))
+    }
+
+    async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
+        self.control(command, json!({})).await
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass errors and literals"
+    )]
+    pub(super) fn control_error(&self, why: impl ToString) -> BuilderError {
+        BuilderError::Control {
+            machine: self.role.clone(),
+            why: why.to_string(),
+        }
     }
 }
 
@@ -182,30 +204,19 @@ pub(super) async fn start(
 ) -> Result<QemuMachine, BuilderError> {
     check_role(boot.role)?;
     let work = fs::canonicalize(teardown.work()).map_err(BuilderError::file(teardown.work()))?;
-    let accelerator = match choose_accelerator() {
-        // It mostly resumes, and if it boots and ends by the emulator, it is started again.
-        Accelerator::Tcg if is_direct_build(boot) => Accelerator::Tcg,
-        Accelerator::Tcg => accelerator::emulation(&options.tools.qemu_system, interrupt).await?,
-        other => other,
-    };
-    if accelerator.is_emulation() {
-        events.note("KVM is not available: the VM is emulated, which is several times slower");
-    }
     let launch = Launch {
         options,
         boot: *boot,
-        accelerator,
+        accelerator: choose_accelerator(),
+        guest_lines: "",
         work: &work,
         events,
         interrupt,
     };
-    snapshot::start(launch, teardown).await
-}
-
-/// Whether this is the first start of a build VM that boots its kernel directly, so that no step
-/// reboots it.
-fn is_direct_build(boot: &Boot<'_>) -> bool {
-    boot.role == "build" && boot.disk.kernel.is_some() && !boot.is_retry
+    match launch.accelerator {
+        Accelerator::Kvm => launch.start(StartMode::Boot, teardown).await,
+        Accelerator::Tcg | Accelerator::TcgOneThread => emulation::start(launch, teardown).await,
+    }
 }
 
 /// The way to start a VM.
@@ -223,6 +234,8 @@ struct Launch<'a> {
     options: &'a QemuOptions,
     boot: Boot<'a>,
     accelerator: Accelerator,
+    /// Further lines for systemd-tmpfiles in a build VM.
+    guest_lines: &'static str,
     work: &'a Path,
     events: &'a Events,
     interrupt: &'a Interrupt,

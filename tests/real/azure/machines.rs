@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testing::azure::{Machines, Source, Spec};
 use vault_bake::builder::DiskFile;
-use vault_bake::builder::qemu::machine::arguments::Accelerator;
+use vault_bake::builder::qemu::machine::accelerator::Accelerator;
 
 /// The running VMs.
 pub struct QemuMachines {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use vault_bake::builder::qemu::machine::arguments::{Accelerator, Arguments, Uefi};
+use vault_bake::builder::qemu::machine::accelerator::Accelerator;
+use vault_bake::builder::qemu::machine::arguments::{Arguments, Uefi};
 use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuOptions};
 use vault_bake::builder::{
     AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Kernel, Machine as _,

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use vault_bake::builder::qemu::machine::arguments::{Accelerator, NodeParts};
+use vault_bake::builder::qemu::machine::accelerator::Accelerator;
+use vault_bake::builder::qemu::machine::arguments::NodeParts;
 use vault_bake::definition::Network;
 use vault_bake::platform::Site;
 use vault_bake::platform::machines::guest;

@@ -81,6 +81,7 @@ pub fn record(
             lost: 0,
             requests: 7041,
             retried: 81,
+            slowest_ms: Some(1_250),
             unmeasured_ms: 0,
             writes: 1408,
         }),

@@ -5,14 +5,34 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use super::arguments::Accelerator;
-use crate::builder::BuilderError;
-use crate::process::Program;
-use crate::wait::Interrupt;
+use super::emulation::processor;
 
-/// The first version, major and minor, that runs processors in threads of their own without running
-/// old code of the guest's kernel.
-const THREADS_SINCE: (u32, u32) = (8, 1);
+/// The way in which the processors of the guest run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// On the processors of the host.
+    Kvm,
+    /// By emulation, which works everywhere and is several times slower.
+    Tcg,
+    /// By emulation of all processors in one thread, for QEMU before 8.1.
+    TcgOneThread,
+}
+
+impl Accelerator {
+    /// Returns the values of `-accel` and `-cpu`.
+    pub fn options(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kvm => ("kvm", "host"),
+            Self::Tcg => (processor::THREADS, processor::FLAGS),
+            Self::TcgOneThread => (processor::ONE_THREAD, processor::FLAGS),
+        }
+    }
+
+    /// Returns whether processors are emulated.
+    pub fn is_emulation(self) -> bool {
+        self != Self::Kvm
+    }
+}
 
 /// Returns KVM if `device` can be opened for reading and writing and a processor in `processors`
 /// has `vmx` or `svm`. Otherwise returns TCG.
@@ -36,28 +56,5 @@ pub fn choose(device: &Path, processors: &Path) -> Accelerator {
         Accelerator::Kvm
     } else {
         Accelerator::Tcg
-    }
-}
-
-/// Returns the emulation that is right for this QEMU.
-pub(super) async fn emulation(
-    qemu: &Path,
-    interrupt: &Interrupt,
-) -> Result<Accelerator, BuilderError> {
-    let printed = Program::new(qemu).arg("--version").run(interrupt).await?;
-    Ok(emulation_of(&String::from_utf8_lossy(&printed)))
-}
-
-/// Returns the emulation for what QEMU prints of its version, as in `QEMU emulator version 7.2.22
-/// (Debian …)`. Without a number, it is the safe one.
-pub fn emulation_of(printed: &str) -> Accelerator {
-    let mut words = printed.split_whitespace();
-    let version = words
-        .find(|word| *word == "version")
-        .and_then(|_| words.next());
-    let mut numbers = version.unwrap_or_default().split('.').map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= THREADS_SINCE => Accelerator::Tcg,
-        _ => Accelerator::TcgOneThread,
     }
 }

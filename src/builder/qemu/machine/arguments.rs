@@ -6,46 +6,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use super::accelerator::Accelerator;
+use super::emulation::KEYS_PORT;
 use crate::builder::Kernel;
 use crate::definition::{MachineSpec, Network};
 use crate::ssh;
-
-/// The way in which the processors of the guest run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accelerator {
-    /// On the processors of the host.
-    Kvm,
-    /// By emulation, which works everywhere and is several times slower.
-    Tcg,
-    /// By emulation of all processors in one thread, for QEMU before 8.1.
-    ///
-    /// With a thread for each processor, such a QEMU may run code of the guest's kernel that the
-    /// kernel has just changed: <https://bugzilla.redhat.com/show_bug.cgi?id=2216496>. With the
-    /// kernel of Debian 13, some boots of a hundred ended so.
-    TcgOneThread,
-}
-
-impl Accelerator {
-    /// Returns the values of `-accel` and `-cpu`.
-    ///
-    /// Emulation turns off three features that only help real processors. With `erms` and `fsrm`
-    /// the guest copies memory with one instruction that QEMU translates to a loop over bytes. With
-    /// `la57` each page walk has one more level.
-    pub fn options(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Kvm => ("kvm", "host"),
-            Self::Tcg => ("tcg,thread=multi,tb-size=512", EMULATED_PROCESSOR),
-            Self::TcgOneThread => ("tcg,thread=single,tb-size=512", EMULATED_PROCESSOR),
-        }
-    }
-
-    /// Returns whether processors are emulated.
-    pub fn is_emulation(self) -> bool {
-        self != Self::Kvm
-    }
-}
-
-const EMULATED_PROCESSOR: &str = "max,erms=off,fsrm=off,la57=off";
 
 /// The UEFI firmware files of one VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,9 +259,6 @@ impl NodeParts<'_> {
         }
     }
 }
-
-/// The name of the serial port in the guest: `/dev/virtio-ports/…`.
-pub(super) const KEYS_PORT: &str = "vault-bake-keys";
 
 #[derive(Default)]
 struct List(Vec<String>);

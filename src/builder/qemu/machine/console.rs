@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::arguments::Accelerator;
+use super::accelerator::Accelerator;
 use crate::builder::EndCause;
 use crate::process::end_of_log;
 

@@ -7,11 +7,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::arguments::{Accelerator, Uefi};
+use super::arguments::Uefi;
+use super::emulation::Snapshot;
 use super::run_files::{self, Part};
 use super::{Launch, StartMode};
 use crate::builder::access::{self, Purpose};
-use crate::builder::qemu::snapshot_cache::Snapshot;
 use crate::builder::qemu::{QemuOptions, disk_image};
 use crate::builder::{AccessBy, Boot, BuilderError};
 use crate::definition::{Firmware, MachineSpec};
@@ -40,7 +40,7 @@ impl Files {
         let Launch {
             options,
             boot,
-            accelerator,
+            guest_lines,
             work,
             interrupt,
             ..
@@ -48,7 +48,7 @@ impl Files {
         run_files::clear(boot.role, work)?;
         let (credential, cloud_seed) = match (boot.disk.access, mode) {
             (_, StartMode::Resume(_)) => (None, None),
-            (AccessBy::Credentials, _) => (Some(credential(boot, *accelerator, work)?), None),
+            (AccessBy::Credentials, _) => (Some(credential(boot, guest_lines, work)?), None),
             (AccessBy::CustomData, _) => return Err(BuilderError::WrongBuilder),
             (AccessBy::CloudInit, _) => {
                 let seed = cloud_seed(options, boot, work, interrupt).await?;
@@ -196,14 +196,12 @@ fn uefi(options: &QemuOptions, role: &str, work: &Path) -> Result<Uefi, BuilderE
 /// Writes the SMBIOS string with the keys.
 fn credential(
     boot: &Boot<'_>,
-    accelerator: Accelerator,
+    guest_lines: &'static str,
     work: &Path,
 ) -> Result<PathBuf, BuilderError> {
     let name = Part::Credential.name(boot.role);
     let purpose = match boot.role {
-        "build" => Purpose::Build {
-            emulated: accelerator.is_emulation(),
-        },
+        "build" => Purpose::Build { lines: guest_lines },
         _ => Purpose::BootTest,
     };
     let credential = access::credential(boot.keys, purpose);

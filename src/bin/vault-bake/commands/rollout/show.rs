@@ -129,12 +129,15 @@ fn record_lines(record: &RolloutRecord) -> Vec<String> {
                 canary.lost,
                 canary.retried
             ));
-            let unmeasured = match canary.unmeasured_ms {
-                0 => String::new(),
-                some => format!(", not measured for {}", duration(some)),
-            };
             let gap = duration(canary.longest_gap_ms);
-            lines.push(format!("           longest gap {gap}{unmeasured}"));
+            let slowest = canary.slowest_ms.map(duration);
+            let slowest =
+                slowest.map_or_else(String::new, |time| format!(", slowest request {time}"));
+            lines.push(format!("           longest gap {gap}{slowest}"));
+            if canary.unmeasured_ms > 0 {
+                let unmeasured = duration(canary.unmeasured_ms);
+                lines.push(format!("           not measured for {unmeasured}"));
+            }
         }
     }
     lines.extend(record.notes.iter().map(|note| format!("note       {note}")));

@@ -53,11 +53,12 @@ fn screen(status: &RolloutStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "\nclients: {}, {} failed, {} lost, longest gap {}",
+        "\nclients: {}, {} failed, {} lost, longest gap {}, slowest request {}",
         counted(figures.requests, "request"),
         figures.failed,
         counted(figures.lost, "write"),
-        duration(figures.longest_gap_ms)
+        duration(figures.longest_gap_ms),
+        duration(figures.slowest_ms)
     );
     if !status.is_running {
         let take_over = if status.is_elsewhere {

@@ -201,11 +201,12 @@ fn print_ended(ended: &Ended) {
         Outcome::Changed { why, .. } => print_line(&format!("the cluster changed: {why}")),
     }
     print_line(&format!(
-        "clients: {}, {} failed, {} tried again, {} lost, longest gap {}",
+        "clients: {}, {} failed, {} tried again, {} lost, longest gap {}, slowest request {}",
         counted(figures.requests, "request"),
         figures.failed,
         figures.retried,
         counted(figures.lost, "write"),
-        duration(figures.longest_gap_ms)
+        duration(figures.longest_gap_ms),
+        duration(figures.slowest_ms)
     ));
 }

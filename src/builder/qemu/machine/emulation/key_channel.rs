@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use super::arguments::KEYS_PORT;
 use crate::builder::BuilderError;
 use crate::builder::qemu::socket;
 use crate::event::Events;
@@ -152,6 +151,9 @@ fn control_error(why: String) -> BuilderError {
         why,
     }
 }
+
+/// The name of the serial port in the guest: `/dev/virtio-ports/…`.
+pub(in crate::builder::qemu::machine) const KEYS_PORT: &str = "vault-bake-keys";
 
 /// A path on a tmpfs, so the script is not on the disk.
 const UNIT_SCRIPT: &str = "/run/vault-bake-stand-by.sh";

@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{QemuOptions, cache};
+use crate::builder::qemu::{QemuOptions, cache};
 use crate::builder::{BuilderError, SnapshotCacheUsage};
 use crate::digest::Digest;
 
 /// A VM snapshot.
 #[derive(Clone)]
-pub(super) struct Snapshot {
+pub(in crate::builder::qemu::machine) struct Snapshot {
     /// The file with memory and device state, as QEMU writes it.
     pub memory: PathBuf,
     /// The file with the changes to its disk, a qcow2 overlay.
@@ -138,7 +138,10 @@ impl SnapshotSlot {
 
 /// Removes VM snapshots that are too old or unusable, and the oldest ones above the size limit. A
 /// VM that is resuming has its files open, or boots instead.
-pub(super) fn prune(options: &QemuOptions, now: Timestamp) -> Result<(), BuilderError> {
+pub(in crate::builder::qemu) fn prune(
+    options: &QemuOptions,
+    now: Timestamp,
+) -> Result<(), BuilderError> {
     let folder = folder(options);
     let mut records = cache::read_records::<Record>(&folder);
     records.sort_by_key(|(path, _)| std::cmp::Reverse(modified(path)));
@@ -171,7 +174,7 @@ pub(super) fn prune(options: &QemuOptions, now: Timestamp) -> Result<(), Builder
 }
 
 /// Returns the number and size of the VM snapshots.
-pub(super) fn usage(options: &QemuOptions) -> SnapshotCacheUsage {
+pub(in crate::builder::qemu) fn usage(options: &QemuOptions) -> SnapshotCacheUsage {
     let records = cache::read_records::<Record>(&folder(options));
     let bytes = |record: &Record| record.memory.stamp.size_bytes + record.overlay.stamp.size_bytes;
     SnapshotCacheUsage {

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
-use super::run_files::Part;
-use super::{Launch, QemuMachine, files};
 use crate::builder::BuilderError;
+use crate::builder::qemu::machine::run_files::Part;
+use crate::builder::qemu::machine::{Launch, QemuMachine, files};
 use crate::builder::qemu::space::need_space;
 use crate::builder::qemu::{cache, socket};
 use crate::digest::{Digest, HashingWriter};

@@ -6,14 +6,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::arguments::Arguments;
-use super::run_files::Part;
-use super::{Launch, QemuMachine, StartMode, files, key_channel, migration};
+use super::cache::{Snapshot, SnapshotSlot};
+use super::{key_channel, migration};
 use crate::builder::access::{self, Purpose};
 use crate::builder::qemu::cache;
-use crate::builder::qemu::snapshot_cache::{Snapshot, SnapshotSlot};
+use crate::builder::qemu::machine::arguments::Arguments;
+use crate::builder::qemu::machine::run_files::Part;
+use crate::builder::qemu::machine::{Launch, QemuMachine, StartMode, files};
 use crate::builder::{AccessBy, Boot, BuilderError, Kernel, Machine as _, Resumed, start};
 use crate::digest::Digest;
 use crate::event::Events;
@@ -253,7 +254,12 @@ async fn continue_with_keys(
 ) -> Result<QemuMachine, BuilderError> {
     machine.control("cont", json!({})).await?;
     let mut channel = machine.key_channel(launch.work).await?;
-    let keys = access::tmpfiles(launch.boot.keys, Purpose::Build { emulated: true });
+    let keys = access::tmpfiles(
+        launch.boot.keys,
+        Purpose::Build {
+            lines: launch.guest_lines,
+        },
+    );
     channel
         .send_keys(&keys, launch.events, launch.interrupt)
         .await?;
@@ -261,35 +267,10 @@ async fn continue_with_keys(
 }
 
 impl QemuMachine {
-    /// Runs a command on the control connection.
-    pub(super) async fn control(
-        &mut self,
-        command: &str,
-        arguments: Value,
-    ) -> Result<Value, BuilderError> {
-        let reply = self.qmp.run(command, arguments).await;
-        reply.map_err(|error| self.control_error(error))
-    }
-
-    pub(super) async fn query(&mut self, command: &str) -> Result<Value, BuilderError> {
-        self.control(command, json!({})).await
-    }
-
     async fn key_channel(&self, work: &Path) -> Result<key_channel::KeyChannel, BuilderError> {
         let name = Part::Keys.name(&self.role);
         let channel = key_channel::KeyChannel::connect(work, &name).await;
         channel.map_err(|error| self.control_error(error))
-    }
-
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers pass errors and literals"
-    )]
-    pub(in crate::builder::qemu) fn control_error(&self, why: impl ToString) -> BuilderError {
-        BuilderError::Control {
-            machine: self.role.clone(),
-            why: why.to_string(),
-        }
     }
 }
 
