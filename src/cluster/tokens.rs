@@ -15,7 +15,7 @@ use crate::secret::Secret;
 pub use error::TokenError;
 
 /// Returns Vault's token as it is stored, without asking Vault.
-pub(crate) async fn stored_operator_token(
+async fn stored_operator_token(
     secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<Result<Secret, TokenError>, ClusterError> {
@@ -41,6 +41,29 @@ pub(crate) async fn operator_token(
         // Another error tells nothing about the token.
         _ => Ok(token),
     })
+}
+
+/// Returns why Vault's token cannot be used, without which nothing measures clients. A Vault that
+/// does not answer tells nothing about it.
+pub(crate) async fn operator_error(
+    cluster: &Cluster<'_>,
+    state: &State,
+    context: &Context<'_>,
+) -> Result<Option<TokenError>, ClusterError> {
+    if let Err(absent) = stored_operator_token(cluster.secrets, context).await? {
+        return Ok(Some(absent));
+    }
+    let Some(platform) = platform_of(cluster.folder, state, context).await? else {
+        return Ok(None);
+    };
+    let keys = Controller::open(cluster, context).await?;
+    for (_, node) in state.serving(TierName::Vault) {
+        let client = keys.vault(&platform, node, context).await?;
+        if let Err(refused) = operator_token(&client, cluster.secrets, context).await? {
+            return Ok(Some(refused));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns why Consul's management token cannot be used, without which no node gets its tokens.

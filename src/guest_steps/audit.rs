@@ -59,8 +59,9 @@ pub struct Audit {
 
 /// The subfolder for Lynis in the folder for uploads.
 const FOLDER: &str = "audit";
-/// The limit for one audit. Lynis tests every program, which takes minutes under emulation.
-const TIMEOUT: Duration = Duration::from_secs(1200);
+/// The limit for one audit. Lynis tests every program, which takes twenty minutes and more under
+/// emulation.
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Runs Lynis and prints parts of its report.
 /// Its exit status is ignored, because warnings make it non-zero.

@@ -12,8 +12,8 @@ use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
 use crate::cluster::{
-    Cluster, Context, Images, NodeImage, Role, Status, management_error, status,
-    stored_operator_token, vault,
+    Cluster, Context, Images, NodeImage, Role, Status, management_error, operator_error, status,
+    vault,
 };
 use crate::digest::Digest;
 use crate::store::backend::Backend;
@@ -93,7 +93,7 @@ pub(super) async fn prepare<B: Backend>(
         .map(|image| image.manifest)
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
-    let operator = stored_operator_token(cluster.secrets, context).await?.err();
+    let operator = operator_error(cluster, &state, context).await?;
     let management = management_error(cluster, &state, context).await?;
     let facts = Facts {
         name: &state.name,

@@ -92,6 +92,9 @@ pub async fn check(project: &TestProject, cluster: &TestCluster<'_>, images: &Ro
     is_replaced(cluster, "2").await;
     let client = cluster.client("after-a-rollout").await;
     assert!(client, "clients are served");
+    // New nodes joined servers that are gone now, and renew their certificates all the same.
+    cluster.renew().await;
+    another_operator_token_is_refused(&rollout, cluster).await;
     let record = recorded(&rollout, 1).await;
     print_figures(
         "of six nodes forward, killed once and stopped once",
@@ -312,6 +315,20 @@ pub async fn guards_refuse(project: &TestProject) {
     let (exit, text) = rollout.run("resume", &[]).await;
     assert_eq!(exit, Some(6), "{text}");
     assert!(text.contains("has no open rollout"), "{text}");
+}
+
+/// A token that Vault does not know is noticed before a rollout is open.
+async fn another_operator_token_is_refused(rollout: &Rollout<'_>, cluster: &TestCluster<'_>) {
+    let first = cluster.hide("secrets/vault-operator");
+    let other = cluster.put_secret("vault-operator", "hvs.AnotherTokenThatVaultDoesNotKnow");
+    for verb in ["plan", "start"] {
+        let options = ["--all-nodes", "--allow-untested", "--allow-unpromoted"];
+        let (exit, text) = rollout.run(verb, &options).await;
+        let refused = "Vault refuses the token in the secret `vault-operator`";
+        assert_eq!((exit, text.contains(refused)), (Some(6), true), "{text}");
+    }
+    std::fs::remove_file(other).expect("the other secret");
+    first.bring_back();
 }
 
 /// All six nodes are of a generation and serve; nothing is left of the ones before.

@@ -128,6 +128,13 @@ impl<'a> TestCluster<'a> {
         text
     }
 
+    /// Gives all six nodes new certificates.
+    pub async fn renew(&self) {
+        let (exit, text) = self.run(&["renew"]).await;
+        let renewed = text.contains("6 nodes have new certificates");
+        assert_eq!((exit, renewed), (Some(0), true), "{text}");
+    }
+
     pub async fn down(&self) {
         let (exit, text) = self.run(&["down"]).await;
         assert_eq!(exit, Some(0), "{text}");
@@ -362,6 +369,14 @@ impl<'a> TestCluster<'a> {
         for starter in starters {
             signal(starter, "KILL");
         }
+    }
+
+    /// Writes a secret of the cluster. Returns its path.
+    pub fn put_secret(&self, name: &str, value: &str) -> PathBuf {
+        let path = self.folder().join("secrets").join(name);
+        fs::write(&path, format!("{value}\n")).expect("a secret");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        path
     }
 
     /// Takes a file of the cluster away.
@@ -619,9 +634,7 @@ async fn what_serves_goes_on_without_some_secrets(cluster: &TestCluster<'_>) {
 /// Servers know the first management token alone. Another one is named at once.
 async fn another_management_token_is_noticed(cluster: &TestCluster<'_>) {
     let first = cluster.hide("secrets/consul-management");
-    let path = cluster.folder().join("secrets/consul-management");
-    fs::write(&path, "5f1b3a52-0000-4000-8000-000000000000\n").expect("a secret");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let path = cluster.put_secret("consul-management", "5f1b3a52-0000-4000-8000-000000000000");
     let refused = "Consul refuses the token in the secret `consul-management`";
     let began = Instant::now();
     let (exit, text) = cluster.run(&["up", "--allow-untested"]).await;
