@@ -77,7 +77,7 @@ pub struct Facts<'a> {
     /// Whether new nodes of Vault can be unsealed: by stored shares, shares of the user, or by
     /// themselves.
     pub can_unseal: bool,
-    /// Why the administrator's token of Vault cannot be used, without which nothing measures clients.
+    /// Why the administrator's token of Vault cannot be used. Without it, nothing measures clients.
     pub operator: Option<&'a TokenError>,
     /// Why Consul's management token cannot be used, without which new nodes get no tokens.
     pub management: Option<&'a TokenError>,
