@@ -42,7 +42,7 @@ pub use platforms::platform_of;
 pub use renew::renew;
 pub use status::{Expiry, FrontStatus, NodeStatus, Problem, Role, Status, status};
 pub use tokens::TokenError;
-pub(crate) use tokens::{management_error, operator_error, operator_token};
+pub(crate) use tokens::{operator_token, token_errors};
 
 /// A cluster and the places that belong to it.
 #[derive(Clone, Copy)]

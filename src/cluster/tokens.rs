@@ -9,17 +9,17 @@ use super::secrets::{SecretName, SecretStore};
 use super::state::State;
 use super::vault::is_forbidden;
 use super::{Cluster, ClusterError, Context};
-use crate::product::{consul, vault};
+use crate::product::vault;
 use crate::secret::Secret;
 
 pub use error::TokenError;
 
-/// Returns Vault's token as it is stored, without asking Vault.
-async fn stored_operator_token(
+/// Returns a token as it is stored, without asking its product.
+async fn stored(
+    name: SecretName,
     secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<Result<Secret, TokenError>, ClusterError> {
-    let name = SecretName::VaultOperator;
     let token = secrets.get(&name, context.interrupt).await?;
     Ok(token.ok_or_else(|| TokenError::absent(name, secrets)))
 }
@@ -30,7 +30,7 @@ pub(crate) async fn operator_token(
     secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<Result<Secret, TokenError>, ClusterError> {
-    let token = match stored_operator_token(secrets, context).await? {
+    let token = match stored(SecretName::VaultOperator, secrets, context).await? {
         Ok(token) => token,
         Err(absent) => return Ok(Err(absent)),
     };
@@ -43,51 +43,59 @@ pub(crate) async fn operator_token(
     })
 }
 
-/// Returns why Vault's token cannot be used, without which nothing measures clients. A Vault that
-/// does not answer tells nothing about it.
-pub(crate) async fn operator_error(
-    cluster: &Cluster<'_>,
-    state: &State,
-    context: &Context<'_>,
-) -> Result<Option<TokenError>, ClusterError> {
-    if let Err(absent) = stored_operator_token(cluster.secrets, context).await? {
-        return Ok(Some(absent));
-    }
-    let Some(platform) = platform_of(cluster.folder, state, context).await? else {
-        return Ok(None);
-    };
-    let keys = Controller::open(cluster, context).await?;
-    for (_, node) in state.serving(TierName::Vault) {
-        let client = keys.vault(&platform, node, context).await?;
-        if let Err(refused) = operator_token(&client, cluster.secrets, context).await? {
-            return Ok(Some(refused));
-        }
-    }
-    Ok(None)
+/// Why the tokens of administrators cannot be used. A product that does not answer tells nothing
+/// about its token.
+pub(crate) struct TokenErrors {
+    /// Vault's token, without which nothing measures clients.
+    pub(crate) operator: Option<TokenError>,
+    /// Consul's management token, without which no node gets its tokens.
+    pub(crate) management: Option<TokenError>,
 }
 
-/// Returns why Consul's management token cannot be used, without which no node gets its tokens.
-/// A Consul that does not answer tells nothing about it.
-pub(crate) async fn management_error(
+/// Asks the running nodes whether they know the tokens of administrators.
+pub(crate) async fn token_errors(
     cluster: &Cluster<'_>,
     state: &State,
     context: &Context<'_>,
-) -> Result<Option<TokenError>, ClusterError> {
-    let (name, secrets) = (SecretName::ConsulManagement, cluster.secrets);
-    let Some(token) = secrets.get(&name, context.interrupt).await? else {
-        return Ok(Some(TokenError::absent(name, secrets)));
+) -> Result<TokenErrors, ClusterError> {
+    let secrets = cluster.secrets;
+    let operator = stored(SecretName::VaultOperator, secrets, context).await?;
+    let management = stored(SecretName::ConsulManagement, secrets, context).await?;
+    let mut errors = TokenErrors {
+        operator: operator.as_ref().err().cloned(),
+        management: management.as_ref().err().cloned(),
     };
     let Some(platform) = platform_of(cluster.folder, state, context).await? else {
-        return Ok(None);
+        return Ok(errors);
     };
     let keys = Controller::open(cluster, context).await?;
-    for (_, node) in state.serving(TierName::Consul) {
-        let client: consul::Client = keys.consul(&platform, cluster.file, node, context).await?;
-        match client.knows_token(&token).await {
-            Ok(true) => return Ok(None),
-            Ok(false) => return Ok(Some(TokenError::refused(name, secrets))),
-            Err(_) => {}
+    if let Ok(token) = operator {
+        for (_, node) in state.serving(TierName::Vault) {
+            let client = keys.vault(&platform, node, context).await?;
+            match client.lookup_self(&token).await {
+                Ok(_) => break,
+                Err(error) if is_forbidden(&error) => {
+                    let refused = TokenError::refused(SecretName::VaultOperator, secrets);
+                    errors.operator = Some(refused);
+                    break;
+                }
+                Err(_) => {}
+            }
         }
     }
-    Ok(None)
+    if let Ok(token) = management {
+        for (_, node) in state.serving(TierName::Consul) {
+            let client = keys.consul(&platform, cluster.file, node, context).await?;
+            match client.knows_token(&token).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    let refused = TokenError::refused(SecretName::ConsulManagement, secrets);
+                    errors.management = Some(refused);
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(errors)
 }

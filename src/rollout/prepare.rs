@@ -12,8 +12,7 @@ use crate::cluster::begin::check_products;
 use crate::cluster::file::{ImageRef, TierName, UnsealKind};
 use crate::cluster::state::{NodeStage, PlatformKind, State};
 use crate::cluster::{
-    Cluster, Context, Images, NodeImage, Role, Status, management_error, operator_error, status,
-    vault,
+    Cluster, Context, Images, NodeImage, Role, Status, status, token_errors, vault,
 };
 use crate::digest::Digest;
 use crate::store::backend::Backend;
@@ -93,8 +92,7 @@ pub(super) async fn prepare<B: Backend>(
         .map(|image| image.manifest)
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
-    let operator = operator_error(cluster, &state, context).await?;
-    let management = management_error(cluster, &state, context).await?;
+    let tokens = token_errors(cluster, &state, context).await?;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -109,8 +107,8 @@ pub(super) async fn prepare<B: Backend>(
         classes: &classes,
         highest: &state.highest,
         can_unseal: can_unseal(cluster, options, context).await?,
-        operator: operator.as_ref(),
-        management: management.as_ref(),
+        operator: tokens.operator.as_ref(),
+        management: tokens.management.as_ref(),
         allow_version_jump: options.allow_version_jump,
         allow_unpromoted: options.allow_unpromoted,
         now: (context.now)(),

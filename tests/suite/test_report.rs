@@ -83,6 +83,7 @@ fn the_budget_grows_on_a_slower_machine() {
         (31, "270", 1),
         (36, "351", 0),
         (40, "351", 1),
+        (46, "2000", 1),
     ];
     for (minutes, build_s, expected) in table {
         let (status, text) = report(minutes, &["25", "reference", build_s]);

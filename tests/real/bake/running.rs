@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use super::rollouts::RolloutImages;
+use super::rollouts::{Rollout, RolloutImages};
 use crate::project::{TestProject, output_text};
 
 /// The limit within which `status` must notice a fault.
@@ -110,16 +110,12 @@ impl<'a> TestCluster<'a> {
         (done.status.code(), output_text(&done))
     }
 
-    async fn rollout(&self, verb: &str) -> (Option<i32>, String) {
-        let arguments = [
-            "rollout",
-            verb,
-            self.name,
-            "--allow-untested",
-            "--all-nodes",
-        ];
-        let done = self.project.run(&arguments, &[]).await;
-        (done.status.code(), output_text(&done))
+    /// Plans a rollout of all nodes. Returns the exit code and the output.
+    async fn plan_rollout(&self) -> (Option<i32>, String) {
+        let (project, cluster) = (self.project, self.name);
+        let rollout = Rollout { project, cluster };
+        let options = ["--allow-untested", "--all-nodes"];
+        rollout.run("plan", &options).await
     }
 
     pub async fn up(&self) -> String {
@@ -507,12 +503,7 @@ pub async fn check(project: &TestProject) {
     assert_eq!(asked, "without a certificate: 000\nin clear: 400\n");
 
     phases.end("each node seen from outside");
-    let (exit, text) = cluster.run(&["renew"]).await;
-    assert_eq!(
-        (exit, text.contains("6 nodes have new certificates")),
-        (Some(0), true),
-        "{text}"
-    );
+    cluster.renew().await;
     assert!(cluster.client("renewed").await, "clients are served");
     phases.end("renew");
 
@@ -619,7 +610,7 @@ async fn what_serves_goes_on_without_some_secrets(cluster: &TestCluster<'_>) {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let (exit, text) = cluster.rollout("plan").await;
+    let (exit, text) = cluster.plan_rollout().await;
     assert_eq!(exit, Some(6), "{text}");
     let refusal = "cannot find the secret `authority-key`";
     assert!(text.contains(refusal) && !text.contains("leads"), "{text}");
@@ -640,7 +631,7 @@ async fn another_management_token_is_noticed(cluster: &TestCluster<'_>) {
     let (exit, text) = cluster.run(&["up", "--allow-untested"]).await;
     assert_eq!((exit, text.contains(refused)), (Some(1), true), "{text}");
     assert!(began.elapsed() < Duration::from_secs(30), "{text}");
-    let (exit, text) = cluster.rollout("plan").await;
+    let (exit, text) = cluster.plan_rollout().await;
     assert_eq!((exit, text.contains(refused)), (Some(6), true), "{text}");
     fs::remove_file(path).expect("the other secret");
     first.bring_back();

@@ -57,8 +57,8 @@ pub fn graph(source: &Path) -> Graph {
             .chain(brought)
             .filter_map(|path| resolved(&sources, &path, 0));
         let strangers = imported.filter(|other| {
-            let (short, long) = (module.len().min(other.len()), module.len());
-            module[..short] != other[..short] && long > 0
+            let short = module.len().min(other.len());
+            module[..short] != other[..short]
         });
         graph.insert(module.clone(), strangers.collect());
     }

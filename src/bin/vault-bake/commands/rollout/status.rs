@@ -53,7 +53,7 @@ fn screen(status: &RolloutStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "\nclients: {}, {} failed, {} lost, longest gap {}, slowest request {}",
+        "\nclients: {}, {} failed, {} lost\n         longest gap {}, slowest request {}",
         counted(figures.requests, "request"),
         figures.failed,
         counted(figures.lost, "write"),

@@ -201,7 +201,7 @@ fn print_ended(ended: &Ended) {
         Outcome::Changed { why, .. } => print_line(&format!("the cluster changed: {why}")),
     }
     print_line(&format!(
-        "clients: {}, {} failed, {} tried again, {} lost, longest gap {}, slowest request {}",
+        "clients: {}, {} failed, {} tried again, {} lost\n         longest gap {}, slowest request {}",
         counted(figures.requests, "request"),
         figures.failed,
         figures.retried,
