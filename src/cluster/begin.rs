@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::down::site_without_state;
 use super::file::{self, TierName};
-use super::identities::{common_secrets, make_secrets, node_secrets};
+use super::identities::{
+    IdentitiesError, common_secrets, existing_secret, make_secrets, node_secrets,
+};
 use super::images::NodeImage;
 use super::secrets::SecretName;
 use super::state::{Phase, PlatformKind, State, StateError, StateFolder};
@@ -240,6 +242,31 @@ impl Cluster<'_> {
             .secrets
             .extend(needed.iter().map(SecretName::to_string));
         Ok(self.folder.write(state)?)
+    }
+
+    /// Returns the error of the first secret that running nodes use and that is absent. Tokens of
+    /// administrators have errors of their own: [`super::token_errors`].
+    pub(crate) async fn lost_secret(
+        &self,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<Option<IdentitiesError>, ClusterError> {
+        let nodes = state.nodes.iter();
+        let of_nodes = nodes.flat_map(|(name, node)| node_secrets(node.tier, name));
+        let of_all = common_secrets(self.file).into_iter();
+        let needed: Vec<SecretName> = of_all
+            .filter(|name| *name != SecretName::ConsulManagement)
+            .chain(of_nodes)
+            .filter(|name| state.has_made(name))
+            .collect();
+        for name in &needed {
+            let (secrets, interrupt) = (self.secrets, context.interrupt);
+            match existing_secret(self.file, name, secrets, interrupt).await {
+                Err(error @ IdentitiesError::Lost { .. }) => return Ok(Some(error)),
+                found => drop(found?),
+            }
+        }
+        Ok(None)
     }
 
     /// Makes those of the secrets `needed` that `state` does not name.

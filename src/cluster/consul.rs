@@ -81,16 +81,19 @@ pub(super) async fn wait_for_management(
 /// A token of a cluster and its policy.
 pub(super) struct Grant {
     policy: Policy,
+    /// The name under which the secret is stored.
+    name: SecretName,
     /// The accessor id, which is not secret and the same in each run.
     accessor: String,
     secret: Secret,
 }
 
 impl Grant {
-    pub(super) fn new(cluster: &str, policy: Policy, secret: Secret) -> Self {
+    pub(super) fn new(cluster: &str, policy: Policy, (name, secret): (SecretName, Secret)) -> Self {
         Self {
             accessor: Self::accessor(cluster, &policy),
             policy,
+            name,
             secret,
         }
     }
@@ -106,10 +109,13 @@ impl Grant {
 }
 
 /// Creates policies and tokens. The servers know the management token from their identities.
+///
+/// Fails if they know a token of the same node or administrator with another value.
 pub(super) async fn create_tokens(
     client: &Client,
     management: &Secret,
     grants: &[Grant],
+    secrets: &SecretStore,
     context: &Context<'_>,
 ) -> Result<(), ClusterError> {
     for grant in grants {
@@ -121,14 +127,20 @@ pub(super) async fn create_tokens(
             description: &description,
             policies: &[name],
         };
-        context
+        let put = context
             .retry(&format!("the token {name}"), async || {
                 client
                     .put_policy(management, name, &description, rules)
                     .await?;
-                client.put_token(management, &request).await
+                match client.put_token(management, &request).await {
+                    Err(ApiError::Conflict { .. }) => Ok(false),
+                    put => put.map(|_| true),
+                }
             })
             .await?;
+        if !put {
+            return Err(TokenError::refused(grant.name.clone(), secrets).into());
+        }
     }
     Ok(())
 }

@@ -184,12 +184,13 @@ impl<'a> Running<'a> {
         let management = self.known_management(&client).await?;
         let mut grants = vec![self.grant(
             policies::operator(&self.cluster.file.name),
-            self.keys.operator.clone(),
+            (SecretName::ConsulOperator, self.keys.operator.clone()),
         )];
         for (name, node) in &self.state.nodes {
             grants.extend(self.node_grants(name, node.tier).await?);
         }
-        consul::create_tokens(&client, &management, &grants, self.context).await?;
+        let secrets = self.cluster.secrets;
+        consul::create_tokens(&client, &management, &grants, secrets, self.context).await?;
         consul::wait_for_voters(&client, &self.keys.operator, clients.len(), self.context).await
     }
 
@@ -197,8 +198,9 @@ impl<'a> Running<'a> {
     async fn node_grants(&self, name: &str, tier: TierName) -> Result<Vec<Grant>, ClusterError> {
         let mut grants = Vec::new();
         let secrets = node_secrets(tier, name);
-        for (policy, secret) in node_policies(name, tier).into_iter().zip(secrets) {
-            grants.push(self.grant(policy, self.secret(&secret).await?));
+        for (policy, name) in node_policies(name, tier).into_iter().zip(secrets) {
+            let secret = self.secret(&name).await?;
+            grants.push(self.grant(policy, (name, secret)));
         }
         Ok(grants)
     }
@@ -214,7 +216,8 @@ impl<'a> Running<'a> {
         for (name, tier) in nodes {
             grants.extend(self.node_grants(name, *tier).await?);
         }
-        consul::create_tokens(client, &management, &grants, self.context).await
+        let secrets = self.cluster.secrets;
+        consul::create_tokens(client, &management, &grants, secrets, self.context).await
     }
 
     /// Deletes the tokens of a node, so that its identity is worth nothing any more.
@@ -250,7 +253,7 @@ impl<'a> Running<'a> {
         self.secret(&SecretName::ConsulManagement).await
     }
 
-    fn grant(&self, policy: Policy, secret: Secret) -> Grant {
+    fn grant(&self, policy: Policy, secret: (SecretName, Secret)) -> Grant {
         Grant::new(&self.state.id, policy, secret)
     }
 

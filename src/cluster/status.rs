@@ -219,7 +219,13 @@ pub async fn status<B: Backend>(
     }
     let answers = match &platform {
         Some(platform) => match Controller::open(cluster, context).await {
-            Ok(keys) => ask(cluster, &state, platform, &keys, context).await?,
+            Ok(keys) => {
+                let answers = ask(cluster, &state, platform, &keys, context).await?;
+                if let Some(refused) = answers.refused {
+                    problem = Some(Problem::of(&refused.into()));
+                }
+                answers.nodes
+            }
             Err(error @ ClusterError::Interrupted(_)) => return Err(error),
             Err(error) => {
                 problem = Some(Problem::of(&error));

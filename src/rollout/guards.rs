@@ -12,6 +12,7 @@ use super::RolloutError;
 use super::plan::{Plan, Target};
 use super::planner::{Inventory, InventoryNode};
 use crate::cluster::file::TierName;
+use crate::cluster::identities::IdentitiesError;
 use crate::cluster::{NodeStatus, Problem, Status, TokenError};
 use crate::definition::Firmware;
 use crate::digest::Digest;
@@ -81,6 +82,8 @@ pub struct Facts<'a> {
     pub operator: Option<&'a TokenError>,
     /// Why Consul's management token cannot be used, without which new nodes get no tokens.
     pub management: Option<&'a TokenError>,
+    /// A secret of the running nodes that is absent. Without it, no node can be replaced.
+    pub lost: Option<&'a IdentitiesError>,
     /// The reason of the user to accept a jump of versions, or a version that is not promoted.
     pub allow_version_jump: Option<&'a str>,
     /// Whether an image without a channel is accepted.
@@ -128,6 +131,7 @@ pub fn refusals(facts: &Facts<'_>, plan: &Plan) -> Vec<Refusal> {
     found.extend(sealed(facts));
     found.extend(unmeasured(facts));
     found.extend(without_tokens(facts));
+    found.extend(without_secrets(facts));
     found
 }
 
@@ -352,4 +356,9 @@ fn without_tokens(facts: &Facts<'_>) -> Option<Refusal> {
         format!("cannot make the tokens of new nodes: {error}"),
         error.hint(),
     )
+}
+
+fn without_secrets(facts: &Facts<'_>) -> Option<Refusal> {
+    let error = facts.lost?;
+    refusal(error.to_string(), error.hint().unwrap_or_default())
 }

@@ -93,6 +93,7 @@ pub(super) async fn prepare<B: Backend>(
         .collect();
     let classes = classes(images, &inventory, &request.targets).await;
     let tokens = token_errors(cluster, &state, context).await?;
+    let lost = cluster.lost_secret(&state, context).await?;
     let facts = Facts {
         name: &state.name,
         inventory: &inventory,
@@ -109,6 +110,7 @@ pub(super) async fn prepare<B: Backend>(
         can_unseal: can_unseal(cluster, options, context).await?,
         operator: tokens.operator.as_ref(),
         management: tokens.management.as_ref(),
+        lost: lost.as_ref(),
         allow_version_jump: options.allow_version_jump,
         allow_unpromoted: options.allow_unpromoted,
         now: (context.now)(),

@@ -81,7 +81,7 @@ impl Invocation {
         let entries = entries.into_iter().flatten();
         let mut names: Vec<String> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.join(file::FILE).is_file())
+            .filter(|path| path.join(file::FILE).exists())
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
             .collect();
         names.sort();

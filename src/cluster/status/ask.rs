@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::Role;
 use crate::cluster::controller::Controller;
 use crate::cluster::file::TierName;
-use crate::cluster::state::State;
-use crate::cluster::{Cluster, ClusterError, Context};
+use crate::cluster::secrets::SecretName;
+use crate::cluster::state::{Phase, State};
+use crate::cluster::{Cluster, ClusterError, Context, TokenError};
 use crate::platform::Platform;
 use crate::product::consul::{AutopilotHealth, RaftServer};
 use crate::product::{consul, vault};
@@ -18,10 +19,17 @@ use crate::secret::Secret;
 /// Limit for one request. A node that takes longer does not serve.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// What the servers of Consul know about each other.
-struct Consul {
-    raft: Vec<RaftServer>,
-    health: Option<AutopilotHealth>,
+/// What the servers of Consul answered together.
+enum Consul {
+    /// What they know about each other.
+    Known {
+        raft: Vec<RaftServer>,
+        health: Option<AutopilotHealth>,
+    },
+    /// They have a leader, and refuse the operator's token.
+    Refused,
+    /// None has a leader.
+    NoLeader,
 }
 
 /// What the product of a node answered.
@@ -57,6 +65,14 @@ impl Answer {
     }
 }
 
+/// What all nodes answered.
+pub(super) struct Answers {
+    /// One for each node of the state, in its order.
+    pub(super) nodes: Vec<Answer>,
+    /// Why the servers of Consul cannot be asked, if they refuse the operator's token.
+    pub(super) refused: Option<TokenError>,
+}
+
 /// Asks each node, all at once.
 pub(super) async fn ask(
     cluster: &Cluster<'_>,
@@ -64,7 +80,7 @@ pub(super) async fn ask(
     platform: &Platform,
     keys: &Controller,
     context: &Context<'_>,
-) -> Result<Vec<Answer>, ClusterError> {
+) -> Result<Answers, ClusterError> {
     let mut servers = Vec::new();
     for (name, node) in &state.nodes {
         if node.tier == TierName::Consul && platform.is_running(name) {
@@ -73,8 +89,10 @@ pub(super) async fn ask(
         }
     }
     let consul = ask_consul(&servers, &keys.operator).await;
+    let is_refused = matches!(consul, Consul::Refused) && state.phase == Phase::Created;
+    let has_rollout = state.rollout.is_some();
     let asking = state.nodes.iter().map(|(name, node)| {
-        let consul = consul.as_ref();
+        let consul = &consul;
         async move {
             if !platform.is_running(name) {
                 return Answer::stopped();
@@ -82,7 +100,10 @@ pub(super) async fn ask(
             match node.tier {
                 TierName::Consul => {
                     match keys.consul(platform, cluster.file, node, context).await {
-                        Ok(client) => ask_server(name, client.with_limit(LIMIT), consul).await,
+                        Ok(client) => {
+                            let client = client.with_limit(LIMIT);
+                            ask_server(name, client, consul, has_rollout).await
+                        }
                         Err(error) => Answer::failed(error),
                     }
                 }
@@ -93,30 +114,47 @@ pub(super) async fn ask(
             }
         }
     });
-    Ok(join_all(asking).await)
+    let refused = || TokenError::refused(SecretName::ConsulOperator, cluster.secrets);
+    Ok(Answers {
+        nodes: join_all(asking).await,
+        refused: is_refused.then(refused),
+    })
 }
 
-/// Asks the servers one after the other, until one answers.
-async fn ask_consul(servers: &[consul::Client], operator: &Secret) -> Option<Consul> {
+/// Asks the servers one after the other, until one answers. A new one may not know the token yet.
+async fn ask_consul(servers: &[consul::Client], operator: &Secret) -> Consul {
+    let mut otherwise = Consul::NoLeader;
     for server in servers {
         if let Ok(raft) = server.raft_servers(operator).await {
             let health = server.autopilot_health(operator).await.ok();
-            return Some(Consul { raft, health });
+            return Consul::Known { raft, health };
+        }
+        let has_leader = matches!(server.leader().await, Ok(Some(_)));
+        if has_leader && server.knows_token(operator).await.is_ok_and(|known| !known) {
+            otherwise = Consul::Refused;
         }
     }
-    None
+    otherwise
 }
 
-async fn ask_server(name: &str, client: consul::Client, consul: Option<&Consul>) -> Answer {
+/// Asks a server. While the cluster `has_rollout`, servers join and leave it.
+async fn ask_server(
+    name: &str,
+    client: consul::Client,
+    consul: &Consul,
+    has_rollout: bool,
+) -> Answer {
     let certificate_end = match client.certificate_end().await {
         Ok(end) => Some(end),
         Err(error) => return Answer::failed(error),
     };
-    let Some(consul) = consul else {
-        return Answer::failed("no server knows the leader");
+    let (raft, health) = match consul {
+        Consul::Known { raft, health } => (raft, health),
+        Consul::Refused => return Answer::failed("it refuses the token in `consul-operator`"),
+        Consul::NoLeader => return Answer::failed("no server knows the leader"),
     };
-    let server = consul.raft.iter().find(|server| server.node == name);
-    let health = consul.health.iter().flat_map(|health| &health.servers);
+    let server = raft.iter().find(|server| server.node == name);
+    let health = health.iter().flat_map(|health| &health.servers);
     let unhealthy = health
         .into_iter()
         .find(|server| server.name == name && !server.is_healthy);
@@ -124,6 +162,13 @@ async fn ask_server(name: &str, client: consul::Client, consul: Option<&Consul>)
         Some(server) if server.is_leader => Role::Leader,
         Some(server) if server.is_voter => Role::Voter,
         Some(_) => Role::NonVoter,
+        None if has_rollout => {
+            return Answer {
+                role: Role::NonVoter,
+                reason: Some("it joins or leaves the cluster".to_owned()),
+                certificate_end,
+            };
+        }
         None => return Answer::failed("it is no member of the cluster"),
     };
     Answer {

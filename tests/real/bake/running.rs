@@ -482,6 +482,8 @@ pub async fn check(project: &TestProject) {
     a_lost_secret_is_not_made_again(&cluster).await;
     what_serves_goes_on_without_some_secrets(&cluster).await;
     another_management_token_is_noticed(&cluster).await;
+    another_operator_token_is_noticed(&cluster).await;
+    a_lost_secret_is_noticed_by_a_plan(&cluster).await;
     phases.end("a client, and no access for others");
     // Every node from another one.
     let servers = ["10.77.0.11", "10.77.0.12", "10.77.0.13"];
@@ -635,6 +637,38 @@ async fn another_management_token_is_noticed(cluster: &TestCluster<'_>) {
     assert_eq!((exit, text.contains(refused)), (Some(6), true), "{text}");
     fs::remove_file(path).expect("the other secret");
     first.bring_back();
+}
+
+/// The servers know the first operator's token alone, too.
+async fn another_operator_token_is_noticed(cluster: &TestCluster<'_>) {
+    let first = cluster.hide("secrets/consul-operator");
+    let path = cluster.put_secret("consul-operator", "5f1b3a52-0000-4000-8000-000000000001");
+    let refused = "Consul refuses the token in the secret `consul-operator`";
+    let status = cluster.run(&["status"]).await;
+    let planned = cluster.plan_rollout().await;
+    let up = cluster.run(&["up", "--allow-untested"]).await;
+    for (expected, (exit, text)) in [(1, status), (6, planned), (1, up)] {
+        let found = (exit, text.contains(refused), text.contains("hint: "));
+        assert_eq!(found, (Some(expected), true, true), "{text}");
+    }
+    fs::remove_file(path).expect("the other secret");
+    first.bring_back();
+}
+
+/// A rollout that would miss a secret of the cluster is refused before it begins.
+async fn a_lost_secret_is_noticed_by_a_plan(cluster: &TestCluster<'_>) {
+    for name in ["gossip-key", "consul-agent-dev-vault-1-1"] {
+        let lost = cluster.hide(&format!("secrets/{name}"));
+        let (exit, text) = cluster.plan_rollout().await;
+        let refusal = format!("cannot find the secret `{name}`");
+        let found = (
+            exit,
+            text.contains(&refusal),
+            text.contains("from a backup"),
+        );
+        assert_eq!(found, (Some(6), true, true), "{text}");
+        lost.bring_back();
+    }
 }
 
 /// Makes a cluster, replaces all its nodes, and goes back.

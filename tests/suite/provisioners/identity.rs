@@ -423,6 +423,18 @@ fn a_renewal_brings_certificates_and_keys_and_nothing_else() {
         ]
     );
 
+    // After a rollout there are other servers to join, at the next start.
+    let mut moved = renewed.clone();
+    let join = FRAGMENT.replacen('{', r#"{"retry_join": ["10.0.0.9"], "#, 1);
+    put(&mut moved, "consul/node.json", join);
+    let (content, words) = node.renew(&archive(&moved));
+    assert!(content, "{words}");
+    let moved = node.files();
+    let changed = moved.iter().filter(|(name, text)| new[*name] != **text);
+    let changed: Vec<&str> = changed.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(changed, ["consul-secrets/node.json"]);
+    let new = moved;
+
     // Any other difference, and any invalid archive, changes nothing.
     let mut table = String::new();
     let mut others = spoiled();

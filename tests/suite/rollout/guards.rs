@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use vault_bake::cluster::file::TierName;
+use vault_bake::cluster::identities::IdentitiesError;
 use vault_bake::cluster::secrets::SecretName;
 use vault_bake::cluster::state::{NodeStage, NodeState, Phase};
 use vault_bake::cluster::{FrontStatus, NodeImage, NodeStatus, Problem, Role, Status, TokenError};
@@ -49,6 +50,7 @@ struct Case {
     can_unseal: bool,
     operator: Option<TokenError>,
     management: Option<TokenError>,
+    lost: Option<IdentitiesError>,
     reason: Option<&'static str>,
 }
 
@@ -119,6 +121,7 @@ impl Case {
             can_unseal: true,
             operator: None,
             management: None,
+            lost: None,
             reason: None,
             inventory,
             request,
@@ -143,6 +146,7 @@ impl Case {
             can_unseal: self.can_unseal,
             operator: self.operator.as_ref(),
             management: self.management.as_ref(),
+            lost: self.lost.as_ref(),
             allow_version_jump: self.reason,
             allow_unpromoted: false,
             now: now(),
@@ -240,6 +244,14 @@ fn each_guard_refuses_in_words_with_the_way_out() {
         let place = "in SECRETS/consul-management, with mode 0600".to_owned();
         let name = SecretName::ConsulManagement;
         case.management = Some(TokenError::Refused { name, place });
+    });
+    text += &refused(NEW, |case| {
+        case.lost = Some(IdentitiesError::Lost {
+            cluster: "dev".to_owned(),
+            secret: SecretName::GossipKey.to_string(),
+            asked: "SECRETS".to_owned(),
+            place: "in SECRETS/gossip-key, with mode 0600".to_owned(),
+        });
     });
     text += &refused(NEW, |case| {
         case.status.nodes[1].role = Role::Failed;

@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 use super::cluster::Named;
 use super::groups::example;
 
+/// A week. Certificates of nodes and the patience of people are shorter.
+const LONGEST_SOAK_S: u64 = 7 * 24 * 3600;
+
 /// Replace every node of a running cluster without a failed request
 ///
 /// New nodes join, old ones leave, the active Vault node is handed over last. A canary client
@@ -46,6 +49,7 @@ pub struct Targets {
     pub max_surge: Option<u32>,
     /// Time in seconds for which clients use the new nodes before the old ones are deleted
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=LONGEST_SOAK_S))]
     pub soak: u64,
     /// Accept a jump of versions that is in no table, for this reason, which the record keeps
     #[arg(long, value_name = "REASON")]

@@ -3,7 +3,7 @@
 use vault_bake::store::ImageRow;
 
 use crate::args::release::Images;
-use crate::commands::{print_header, print_line};
+use crate::commands::{print_header, print_line, print_warning};
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 
@@ -21,6 +21,9 @@ pub async fn run(invocation: &Invocation, args: &Images) -> Result<Exit, Failure
     };
     let lines: Vec<String> = rows.map(line).collect();
     if lines.is_empty() {
+        if let Some(name) = &args.name {
+            print_warning(&format!("the store has no image {name}"));
+        }
         return Ok(Exit::Done);
     }
     if !invocation.json {

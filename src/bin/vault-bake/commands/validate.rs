@@ -72,7 +72,8 @@ fn check_cluster(
 }
 
 fn is_cluster(invocation: &Invocation, name: &str) -> bool {
-    invocation.cluster_folder(name).join(file::FILE).is_file()
+    // A folder with this name is refused by the reader.
+    invocation.cluster_folder(name).join(file::FILE).exists()
 }
 
 fn is_image(invocation: &Invocation, name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use vault_bake::cluster::Images;
 use vault_bake::cluster::file::ImageRef;
-use vault_bake::manifest::Tool;
+use vault_bake::manifest::{Reference, Tool};
 use vault_bake::rollout::{self, Ended, Options, Outcome, Rest};
 use vault_bake::store::Allow;
 use vault_bake::terminal::counted;
@@ -84,9 +84,17 @@ pub(super) fn jump_reason(targets: &Targets) -> Result<Option<&str>, Failure> {
     Ok(reason)
 }
 
-/// Parses the images of `--to`.
+/// Parses the images of `--to`. A name alone would be the image that was built last.
 pub(super) fn image_refs(texts: &[String]) -> Result<Vec<ImageRef>, Failure> {
-    let parse = |text: &String| Ok(ImageRef::Store(text.parse()?));
+    let parse = |text: &String| match text.parse()? {
+        Reference::Newest { image } => Err(Failure::usage(format!(
+            "--to {image}: expected a channel or a version of the image"
+        ))
+        .hint(format!(
+            "Write `--to {image}:stable`, or `--to {image}@VERSION`."
+        ))),
+        reference => Ok(ImageRef::Store(reference)),
+    };
     texts.iter().map(parse).collect()
 }
 
