@@ -236,7 +236,9 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             events, interrupt, ..
         } = *self.context;
         let plan = self.options.plan;
-        let base = self.builder.base(&plan.base, teardown, events, interrupt);
+        let base = self
+            .builder
+            .base(&plan.target.base, teardown, events, interrupt);
         let mut disk: Disk = self.stage(Stage::Base, base).await?;
         // A step that reboots must get the kernel on the disk, which an earlier step may have
         // upgraded.
@@ -248,7 +250,7 @@ impl<B: Builder, S: Backend> Bake<'_, B, S> {
             let boot = Boot {
                 disk: &start.disk,
                 layer: start.layer.as_ref(),
-                machine: &plan.machine,
+                machine: &plan.target.machine,
                 keys: self.keys,
                 identity: None,
                 role: "build",

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_record::builder_fact;
 use crate::builder::{AccessBy, Builder, BuilderError, Content, Disk, start};
-use crate::definition::{Firmware, MachineSpec, Network};
+use crate::definition::Firmware;
+use crate::definition::platform::PlannedMachine;
 use crate::digest::{Digest, canonical_json};
 use crate::guest_steps::{Installed, ProvisionError};
 use crate::identity::{Identity, IdentityError};
 use crate::manifest::TestRecord;
-use crate::plan::{EnvValue, Plan, PlannedFile, PlannedMachine, PlannedStep, StepKind};
+use crate::plan::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
 use crate::release::VerifiedRelease;
 use crate::run_context::RunContext;
 use crate::teardown::Teardown;
@@ -101,14 +102,7 @@ impl CheckSet {
         Self {
             schema: 1,
             image: plan.image.clone(),
-            // Vault's address templates need the default route that a node has.
-            machine: match plan.machine.clone() {
-                PlannedMachine::Qemu(machine) => PlannedMachine::Qemu(MachineSpec {
-                    network: Network::Outbound,
-                    ..machine
-                }),
-                azure @ PlannedMachine::Azure(_) => azure,
-            },
+            machine: plan.target.test_machine.clone(),
             firmware: disk.firmware,
             access: disk.access,
             releases: releases.iter().map(Installed::from).collect(),

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::builder::{Artifact, CapturedImage, CapturedKind, Content, Disk, LayerFile, Resumed};
-use crate::definition::{AzureBase, Firmware, Network, QemuBase, Security};
+use crate::builder::{Artifact, CapturedImage, Content, Disk, LayerFile, Resumed};
+use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::guest_steps::{self, BootFacts, CheckRecord, StepRecord};
 use crate::manifest::{
@@ -18,7 +18,7 @@ use crate::manifest::{
     ImageVersion, Input, LayerFact, Manifest, Os, Output, Package, Packages, ReleaseFact, Repro,
     ResumedFact, StepFact, Tool,
 };
-use crate::plan::{Plan, PlannedBase, PlannedMachine};
+use crate::plan::Plan;
 use crate::process::Program;
 use crate::release::VerifiedRelease;
 use crate::wait::Interrupt;
@@ -178,10 +178,6 @@ pub(crate) fn builder_fact(builder: &str, tool: &Tool) -> BuilderFact {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(value).expect("a definition's parts are JSON")
-}
-
 fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
     let input = |role: &str, name: String, digest, size| Input {
         role: role.to_owned(),
@@ -217,18 +213,14 @@ fn inputs(facts: &Facts<'_>) -> BTreeSet<Input> {
 }
 
 fn base(facts: &Facts<'_>) -> Base {
-    let (requested, resolved) = match &facts.plan.base {
-        PlannedBase::Qemu { wanted, locked } => (json(wanted), json(locked)),
-        PlannedBase::Azure { wanted, locked } => (json(wanted), json(locked)),
-    };
-    let disk_sha256 = match &facts.disk.content {
-        Content::File(file) => Some(file.sha256),
-        Content::Azure(_) => None,
-    };
+    let base = &facts.plan.target.base;
     Base {
-        requested,
-        resolved,
-        disk_sha256,
+        requested: base.wanted.clone(),
+        resolved: base.locked.clone(),
+        disk_sha256: match &facts.disk.content {
+            Content::File(file) => Some(file.sha256),
+            Content::Cloud(_) => None,
+        },
     }
 }
 
@@ -243,14 +235,11 @@ fn outputs(facts: &Facts<'_>) -> Vec<Output> {
             let firmware = firmware(facts.disk.firmware);
             return vec![Output::local_qcow2(file, std::env::consts::ARCH, firmware)];
         }
-        Artifact::Azure(images) => images,
+        Artifact::Cloud(images) => images,
     };
     let output = |image: &CapturedImage| Output {
-        target: format!("azure/{}", image.location),
-        class: match image.kind {
-            CapturedKind::ManagedImage => "azure-managed-image".to_owned(),
-            CapturedKind::GalleryVersion => "azure-gallery-version".to_owned(),
-        },
+        target: format!("{}/{}", facts.plan.platform, image.location),
+        class: image.class.to_owned(),
         id: image.id.clone(),
         format: "vhd".to_owned(),
         arch: image.arch.clone(),
@@ -261,10 +250,7 @@ fn outputs(facts: &Facts<'_>) -> Vec<Output> {
             created_at: image.created_at.map(Into::into),
             unique_id: image.unique_id.clone(),
             run: facts.run.to_owned(),
-            security: match image.security {
-                Security::Standard => "standard".to_owned(),
-                Security::TrustedLaunch => "trusted-launch".to_owned(),
-            },
+            security: image.security.clone(),
             virtual_size: image.disk_gib << 30,
         }),
         evidence: "id".to_owned(),
@@ -282,22 +268,10 @@ fn firmware(firmware: Firmware) -> &'static str {
 /// Lists the parts in which two builds of the same lock file may differ.
 fn not_pinned(plan: &Plan) -> Vec<String> {
     let mut parts = vec!["times and generated ids within the image".to_owned()];
-    let image = match &plan.base {
-        PlannedBase::Qemu { wanted, .. } => matches!(wanted, QemuBase::CloudImage { .. }),
-        PlannedBase::Azure { .. } => true,
-    };
-    let network = match &plan.machine {
-        PlannedMachine::Qemu(machine) => machine.network != Network::None,
-        PlannedMachine::Azure(_) => true,
-    };
-    if image || network {
+    if plan.target.downloads {
         parts.push("files that steps download from the network".to_owned());
     }
-    if let PlannedBase::Azure { wanted, .. } = &plan.base
-        && !matches!(wanted, AzureBase::Marketplace { .. })
-    {
-        parts.push("the content of the base, which is identified only by its id".to_owned());
-    }
+    parts.extend(plan.target.not_pinned.iter().cloned());
     parts
 }
 

@@ -4,12 +4,10 @@
 
 pub mod access;
 mod artifact;
-pub mod azure;
 mod disk;
 mod end;
 mod error;
 mod layer;
-pub mod qemu;
 pub(crate) mod start;
 mod snapshot;
 
@@ -19,17 +17,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::definition::platform::{PlannedBase, PlannedMachine};
 use crate::digest::Digest;
 use crate::event::Events;
-use crate::plan::{PlannedBase, PlannedMachine};
 use crate::ssh::{Endpoint, Keys};
 use crate::teardown::{Cloud, Teardown};
 use crate::wait::Interrupt;
 
-pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, CapturedKind};
+pub use artifact::{Artifact, Captured, CapturedFile, CapturedImage, RecordedImage};
 pub use disk::{AccessBy, Content, Disk, DiskFile, Kernel};
 pub use end::{EndCause, MachineEnd};
-pub use error::BuilderError;
+pub use error::{BuilderError, PlatformFailure};
 pub use layer::{Layer, LayerCacheLimits, LayerCacheUsage, LayerFile, LayerOrigin};
 pub use snapshot::{Resumed, SnapshotCacheUsage};
 
@@ -70,7 +68,7 @@ pub trait Builder: Sync {
     /// A running VM. Dropping it kills the VM.
     type Machine: Machine;
 
-    /// Returns the name of the builder: `qemu` or `azure`.
+    /// Returns the name of the platform, for example `qemu`.
     fn name(&self) -> &'static str;
 
     /// Returns the base disk of a plan, from the cache if possible.
@@ -175,6 +173,12 @@ pub trait Builder: Sync {
     ) -> impl Future<Output = Result<Option<Content>, BuilderError>> + Send {
         let _ = (disk_sha256, resolved, interrupt);
         std::future::ready(Ok(None))
+    }
+
+    /// Finds the image that a manifest names, to boot it. Only a builder in a cloud has images.
+    fn reopen(&self, image: &RecordedImage<'_>) -> Result<Content, BuilderError> {
+        let _ = image;
+        Err(BuilderError::WrongBuilder)
     }
 
     /// Returns the client that deletes this builder's cloud resources, if it creates any.

@@ -6,10 +6,9 @@ mod problem;
 pub(crate) mod document;
 mod text;
 mod kind;
-mod variables;
-mod base;
-mod options;
-mod azure;
+pub(crate) mod variables;
+pub mod platform;
+pub(crate) mod options;
 pub(crate) mod files;
 pub(crate) mod script;
 mod steps;
@@ -21,60 +20,45 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use document::Table;
-use options::PerBuilder;
+use options::PerPlatform;
+use platform::{Parts, Platforms, Reading};
 use variables::Variables;
 
-pub use azure::{
-    Address, AzureBase, AzureMachine, AzureOutput, AzureSpec, DiskController, GalleryOutput,
-    LONGEST_IMAGE_NAME, Security, TAG_PREFIX,
-};
-pub use base::{Firmware, QemuBase};
 pub use kind::Type;
 pub(crate) use kind::is_variable_name;
-pub use options::{Compression, MachineSpec, Network, OutputSpec, ReleaseSource, fingerprint};
+pub use options::{ReleaseSource, fingerprint};
+pub use platform::Firmware;
 pub use problem::{Location, Problem, Problems, closest_match};
 pub(crate) use problem::{ProblemLog, quoted_list};
 pub use steps::{Action, Step};
 pub use variables::Value;
 
 /// A definition with its variables filled in.
-#[derive(Serialize)]
 pub struct Definition {
     /// Name of the image, which is the name of its folder.
     pub name: String,
     /// One-sentence description of the image.
     pub description: String,
     /// Folder of `image.toml`, which relative paths start from.
-    #[serde(skip)]
     pub folder: PathBuf,
     /// Path of the file, as the caller named it.
-    #[serde(skip)]
     pub file: PathBuf,
     /// Values of the variables, by variable name.
     pub variables: BTreeMap<String, Value>,
-    /// Base of the QEMU builder.
-    pub qemu: Option<QemuBase>,
-    /// Base, machine and output of the Azure builder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub azure: Option<AzureSpec>,
+    /// The tables of each platform that the definition has a base for, by name, in the order of the
+    /// list of platforms.
+    pub platforms: Vec<(&'static str, Parts)>,
     /// Version of each release, by product.
     pub releases: BTreeMap<String, String>,
     /// Location of each release, by product.
-    #[serde(skip)]
     pub(crate) releases_at: BTreeMap<String, Location>,
     /// Mirror and signing certificate of the releases.
     pub release_source: ReleaseSource,
     /// Reason for each lint rule that the definition allows to be broken, by rule id.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub allowed: BTreeMap<String, String>,
     /// Steps in the order of the file.
     pub steps: Vec<Step>,
-    /// Shape of the QEMU builder's machines.
-    pub machine: MachineSpec,
-    /// Format of the file that the QEMU builder captures.
-    pub output: OutputSpec,
     /// Digest of all fields after variables are filled in. Secrets count by their name only.
-    #[serde(skip)]
     pub digest: Digest,
 }
 
@@ -84,15 +68,6 @@ pub struct Draft {
     pub definition: Definition,
     /// All problems of the file.
     pub problems: Option<Problems>,
-}
-
-/// The platform on which a build runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuilderKind {
-    /// QEMU on this host.
-    Qemu,
-    /// A subscription of Azure.
-    Azure,
 }
 
 /// A definition that could not be loaded.
@@ -135,11 +110,12 @@ impl Definition {
     pub fn load(
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
+        platforms: &Platforms,
     ) -> Result<Self, DefinitionError> {
         let Draft {
             definition,
             problems,
-        } = Self::draft(folder_or_file, given)?;
+        } = Self::draft(folder_or_file, given, platforms)?;
         match problems {
             Some(problems) => Err(problems.into()),
             None => Ok(definition),
@@ -152,13 +128,14 @@ impl Definition {
     pub fn draft(
         folder_or_file: &Path,
         given: &BTreeMap<String, String>,
+        platforms: &Platforms,
     ) -> Result<Draft, DefinitionError> {
         let file = file_of(folder_or_file);
         let text = std::fs::read_to_string(&file).map_err(|error| DefinitionError::Read {
             path: file.clone(),
             error,
         })?;
-        Ok(Self::parse_draft(&file, &text, given)?)
+        Ok(Self::parse_draft(&file, &text, given, platforms)?)
     }
 
     /// Returns the names of the variables that a definition declares.
@@ -168,8 +145,10 @@ impl Definition {
         let text = std::fs::read_to_string(file_of(folder_or_file)).ok()?;
         let table: toml::Table = text.parse().ok()?;
         let variables = table.get("variables").and_then(toml::Value::as_table);
-        let names = variables.map(|variables| variables.keys().cloned().collect());
-        Some(names.unwrap_or_default())
+        let names = variables.into_iter().flat_map(|variables| variables.keys());
+        let mut names: Vec<String> = names.cloned().collect();
+        names.sort();
+        Some(names)
     }
 
     /// Parses a definition from its `text`.
@@ -179,11 +158,12 @@ impl Definition {
         file: &Path,
         text: &str,
         given: &BTreeMap<String, String>,
+        platforms: &Platforms,
     ) -> Result<Self, Problems> {
         let Draft {
             definition,
             problems,
-        } = Self::parse_draft(file, text, given)?;
+        } = Self::parse_draft(file, text, given, platforms)?;
         problems.map_or(Ok(definition), Err)
     }
 
@@ -191,11 +171,12 @@ impl Definition {
         file: &Path,
         text: &str,
         given: &BTreeMap<String, String>,
+        platforms: &Platforms,
     ) -> Result<Draft, Problem> {
         let mut root = Table::parse(file, text)?;
         root.schema(SCHEMA)?;
         let found = root.found.clone();
-        let definition = Self::read(file, root, given);
+        let definition = Self::read(file, root, given, platforms);
         Ok(Draft {
             definition,
             problems: found.problems(),
@@ -205,7 +186,12 @@ impl Definition {
     /// Reads `root`, the content of `file`.
     ///
     /// Problems are collected, so that one does not hide another. Invalid values are left out.
-    fn read(file: &Path, mut root: Table, given: &BTreeMap<String, String>) -> Self {
+    fn read(
+        file: &Path,
+        mut root: Table,
+        given: &BTreeMap<String, String>,
+        platforms: &Platforms,
+    ) -> Self {
         root.reject_unknown(&KEYS);
         let found = root.found.clone();
         let start = Location::start_of(file);
@@ -217,20 +203,13 @@ impl Definition {
         let variables = Variables::read(declared, &start, given, &found);
         let description = "what the image is, in a sentence";
         let description = root.required("description", description, |item| variables.text(item));
-        let bases = found.ok_or_record(bases(&mut root)).unwrap_or_default();
-        let machines = found.ok_or_record(PerBuilder::take_from(&mut root, "machine"));
-        let outputs = found.ok_or_record(PerBuilder::take_from(&mut root, "output"));
-        let (machines, outputs) = (machines.unwrap_or_default(), outputs.unwrap_or_default());
-        let qemu = bases
-            .qemu
-            .and_then(|base| found.ok_or_record(base::read(base, &variables, &folder)));
-        let azure_tables = [bases.azure, machines.azure, outputs.azure];
-        let azure = found
-            .ok_or_record(azure::read(&start, azure_tables, &variables))
-            .flatten();
-        if let Some(azure) = &azure {
-            found.ok_or_record(azure::image_name(&start, &name, azure));
-        }
+        let reading = Reading {
+            image: &name,
+            folder: &folder,
+            start: &start,
+            variables: &variables,
+        };
+        let parts = platform_parts(&mut root, platforms, &reading);
         let read = found.ok_or_record(options::releases(&mut root, &variables));
         let (mut releases, mut releases_at) = (BTreeMap::new(), BTreeMap::new());
         for (product, (version, at)) in read.unwrap_or_default() {
@@ -243,35 +222,119 @@ impl Definition {
         let mut definition = Self {
             name,
             description: description.unwrap_or_default(),
-            qemu,
-            azure,
+            platforms: parts,
             releases,
             releases_at,
             release_source: found.ok_or_record(source).unwrap_or_default(),
             allowed: allowed.unwrap_or_default(),
             steps: steps.unwrap_or_default(),
-            machine: options::machine(machines.qemu, &variables),
-            output: options::output(outputs.qemu, &variables),
             variables: variables.into_values(),
             folder,
             file: file.to_owned(),
             digest: Digest::hash_bytes([]),
         };
-        definition.digest = Digest::hash_value(&definition);
+        definition.digest = Digest::hash_value(&definition.describe(platforms));
         definition
+    }
+
+    /// Returns the tables of a platform, if the definition has a base for it.
+    pub fn parts(&self, platform: &str) -> Option<&Parts> {
+        let mut all = self.platforms.iter();
+        let found = all.find(|(name, _)| *name == platform);
+        found.map(|(_, parts)| parts)
+    }
+
+    /// Returns the longest time until the build VM of its first platform answers, in seconds.
+    pub(crate) fn boot_timeout_s(&self) -> u64 {
+        let first = self.platforms.first();
+        let of_first = first.and_then(|(_, parts)| platform::boot_timeout_s(&parts.machine));
+        of_first.unwrap_or(platform::BOOT_TIMEOUT_S)
+    }
+
+    /// Returns all that its digest covers. Secrets count by their name only.
+    pub fn describe(&self, platforms: &Platforms) -> serde_json::Value {
+        let Self {
+            name,
+            description,
+            variables,
+            releases,
+            release_source,
+            allowed,
+            steps,
+            ..
+        } = self;
+        let parts = platforms.iter();
+        serde_json::json!(Digested {
+            name,
+            description,
+            variables,
+            platforms: parts
+                .flat_map(|one| one.digested(self.parts(one.name())))
+                .collect(),
+            releases,
+            release_source,
+            allowed,
+            steps,
+        })
     }
 }
 
+/// What the digest of a definition covers.
+#[derive(Serialize)]
+struct Digested<'a> {
+    name: &'a str,
+    description: &'a str,
+    variables: &'a BTreeMap<String, Value>,
+    #[serde(flatten)]
+    platforms: serde_json::Map<String, serde_json::Value>,
+    releases: &'a BTreeMap<String, String>,
+    release_source: &'a ReleaseSource,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    allowed: &'a BTreeMap<String, String>,
+    steps: &'a [Step],
+}
+
+/// Reads the tables of all platforms. Records their problems.
+fn platform_parts(
+    root: &mut Table,
+    platforms: &Platforms,
+    reading: &Reading<'_>,
+) -> Vec<(&'static str, Parts)> {
+    let found = root.found.clone();
+    let names = platforms.names();
+    let bases = found.ok_or_record(bases(root, &names));
+    let mut bases = bases.unwrap_or_default();
+    let mut others = ["machine", "output"].map(|section| {
+        let tables = PerPlatform::take_from(root, section, &names);
+        found.ok_or_record(tables).unwrap_or_default()
+    });
+    let mut all = Vec::new();
+    for platform in platforms.iter() {
+        let name = platform.name();
+        let [machine, output] = others.each_mut().map(|tables| tables.take(name));
+        let tables = platform::Tables {
+            base: bases.take(name),
+            machine,
+            output,
+        };
+        let read = found.ok_or_record(platform.read(tables, reading));
+        all.extend(read.flatten().map(|parts| (name, parts)));
+    }
+    all
+}
+
 /// Reads `[base.…]` and refuses a definition without any.
-fn bases(root: &mut Table) -> Result<PerBuilder, Problem> {
-    let item = root.require("base", "`[base.qemu]` or `[base.azure]`")?;
+fn bases(root: &mut Table, names: &[&'static str]) -> Result<PerPlatform, Problem> {
+    let tables = names.iter().map(|name| format!("`[base.{name}]`"));
+    let expected = tables.collect::<Vec<_>>().join(" or ");
+    let item = root.require("base", &expected)?;
     let at = item.at.clone();
     let noted = item.found.clone();
     let before = noted.count();
-    let bases = PerBuilder::from_table(item.table()?)?;
-    if bases.qemu.is_none() && bases.azure.is_none() && noted.count() == before {
+    let bases = PerPlatform::from_table(item.table()?, names)?;
+    if bases.is_empty() && noted.count() == before {
         return Err(at
-            .problem("empty; expected `[base.qemu]` or `[base.azure]`")
+            .problem(format!("empty; expected {expected}"))
             .with_hint("Add the base that the image is built from."));
     }
     Ok(bases)

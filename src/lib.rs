@@ -59,12 +59,14 @@
 //!
 //! use jiff::Timestamp;
 //! use vault_bake::bake::{BakeOptions, OnError, bake};
-//! use vault_bake::builder::qemu::{Qemu, QemuOptions, requirements};
-//! use vault_bake::definition::{BuilderKind, Definition};
+//! use vault_bake::platform::qemu::{Qemu, QemuOptions, requirements};
+//! use vault_bake::definition::Definition;
+//! use vault_bake::definition::platform::LockContext;
 //! use vault_bake::event::{Event, Events};
-//! use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Network};
+//! use vault_bake::lock::{self, Bases, ReleaseServer};
 //! use vault_bake::manifest::Tool;
 //! use vault_bake::plan::plan;
+//! use vault_bake::platform;
 //! use vault_bake::provisioner::Provisioners;
 //! use vault_bake::run_context::RunContext;
 //! use vault_bake::sign::{Signer, SigningKey, Trust};
@@ -109,15 +111,12 @@
 //! let interrupt = Interrupt::default();
 //!
 //! // 2. Definition, lock, plan.
-//! let definition = Definition::load(&image, &BTreeMap::new())?;
-//! let network = Network {
-//!     keyring: PathBuf::from(DEBIAN_KEYRING),
-//!     now: Timestamp::now(),
-//!     azure: None,
-//! };
-//! let lock = lock::resolve(&definition, Bases::All, &network, &events, &interrupt).await?;
+//! let platforms = platform::all(None);
+//! let definition = Definition::load(&image, &BTreeMap::new(), &platforms)?;
+//! let locking = LockContext { now: Timestamp::now(), events: &events, interrupt: &interrupt };
+//! let lock = lock::resolve(&definition, &platforms, Bases::All, &ReleaseServer, locking).await?;
 //! let provisioners = Provisioners::load(&[PathBuf::from("provisioners")], &definition)?;
-//! let plan = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)?;
+//! let plan = plan(&definition, &lock, &provisioners, &platforms, "qemu")?;
 //!
 //! // 3. A builder, and a store that accepts records of one signing key.
 //! let cache = std::path::absolute("target/real-cache")?;
@@ -175,8 +174,8 @@ pub mod lint;
 pub mod product;
 
 // image
-pub mod definition;
 pub mod release;
+pub mod definition;
 pub mod lock;
 pub mod provisioner;
 pub mod plan;
@@ -185,6 +184,7 @@ pub mod plan;
 pub mod ssh;
 pub mod identity;
 pub mod builder;
+pub mod platform;
 pub mod guest_steps;
 pub mod leak_scan;
 pub mod manifest;
@@ -201,6 +201,6 @@ pub mod resolve;
 pub mod terraform;
 
 // cluster
-pub mod platform;
+pub mod nodes;
 pub mod cluster;
 pub mod rollout;

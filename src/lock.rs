@@ -1,79 +1,43 @@
 //! Resolves a definition to exact versions and digests: `images/<name>/image.lock`.
-//! Takes a definition and an [`Index`] of servers, returns a [`Lock`] and its file.
+//! Takes a definition, its platforms and a server of releases; returns a [`Lock`] and its file.
 //! Archives and packages are not downloaded: their digests come from signed indexes.
 
-pub(crate) mod azure;
-mod image;
-mod network;
 mod releases;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
-use crate::definition::{AzureSpec, BuilderKind, Definition, Location, Problem, QemuBase};
+use crate::definition::platform::{BaseError, LockContext, Platforms};
+use crate::definition::{Definition, Location, Problem, quoted_list};
 use crate::digest::Digest;
-use crate::event::Events;
-use crate::http::FetchError;
-use crate::process::ProcessError;
 use crate::release::{Architecture, LockedRelease, ReleaseError, ReleaseMirror, ReleaseName};
-use crate::wait::Interrupt;
 
-pub use image::{ImageReference, LockedImage, PurchasePlan, VmGeneration};
-pub use network::{DEBIAN_KEYRING, Network};
+pub use releases::ReleaseServer;
 pub(crate) use releases::{relative_path, release_mirror, resolve_path};
 
 /// The lock file of one definition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Lock {
-    /// Schema version, 1.
-    pub schema: u32,
     /// Digest of the definition's bases and releases. If it differs, the lock is stale.
     pub wanted: Digest,
-    /// Base of the QEMU builder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qemu: Option<LockedBase>,
-    /// Base of the Azure builder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub azure: Option<LockedImage>,
+    /// The base of each platform, by its name. The platform knows what is in it.
+    pub bases: toml::Table,
     /// Releases, sorted by product, for each architecture of the bases.
-    #[serde(rename = "release", default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<LockedRelease>,
 }
 
-/// The exact base of the QEMU builder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum LockedBase {
-    /// Packages of signed indexes.
-    Packages {
-        /// Index of each suite, the main one first.
-        index: Vec<PackageIndex>,
-    },
-    /// A cloud image.
-    CloudImage {
-        /// Address or path of the image.
-        url: String,
-        /// Digest of the image, 128 hex digits.
-        sha512: String,
-    },
-}
-
-/// The signed index of a suite, which has the digest of every package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PackageIndex {
-    /// Package mirror, as in `http://deb.debian.org/debian`.
-    pub mirror: String,
-    /// Suite, as in `trixie`.
-    pub suite: String,
-    /// Date of the index, RFC 3339 in UTC.
-    pub date: String,
-    /// Digest of the suite's `InRelease` file.
-    pub sha256: Digest,
+/// The parts of a lock file besides the bases.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    /// Schema version, 1.
+    schema: u32,
+    wanted: Digest,
+    #[serde(rename = "release", default, skip_serializing_if = "Vec::is_empty")]
+    releases: Vec<LockedRelease>,
 }
 
 /// A lock that could not be resolved, read or written.
@@ -104,49 +68,9 @@ pub enum LockError {
     /// The lock file has a problem.
     #[error(transparent)]
     Invalid(#[from] Problem),
-    /// The index of a suite could not be fetched.
-    #[error("cannot fetch the index of {suite}: {error}")]
-    Fetch {
-        /// Name of the suite.
-        suite: String,
-        /// Error of the download.
-        error: FetchError,
-    },
-    /// The index of a suite has no valid signature.
-    #[error("cannot verify the index of {suite} at {url} with {}: {error}", keyring.display())]
-    Signature {
-        /// Name of the suite.
-        suite: String,
-        /// Address of the index.
-        url: String,
-        /// Keyring with the accepted keys.
-        keyring: PathBuf,
-        /// Error of `gpgv`.
-        error: Box<ProcessError>,
-    },
-    /// The index of a suite is signed, but is expired or belongs to another suite.
-    #[error("cannot use the index of {suite} at {url}: {reason}")]
-    Index {
-        /// Name of the suite.
-        suite: String,
-        /// Address of the index.
-        url: String,
-        /// The defect, and what was expected.
-        reason: String,
-    },
-    /// No subscription is configured, so that the base on Azure cannot be looked up.
-    #[error("cannot look up the base on Azure: no subscription is configured")]
-    NoSubscription,
-    /// The image on Azure was not found, or cannot be a base.
-    #[error("cannot lock image {image}: {reason}")]
-    Image {
-        /// Image as the definition names it.
-        image: String,
-        /// The reason.
-        reason: String,
-        /// The way out, as an imperative.
-        hint: Option<String>,
-    },
+    /// A base was not found, or cannot be used.
+    #[error(transparent)]
+    Base(#[from] BaseError),
     /// A release was not found, or could not be verified.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -155,72 +79,45 @@ pub enum LockError {
 impl LockError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self {
+        match self {
             Self::Missing { path } => {
                 let image = path.parent()?.file_name()?.display();
-                return Some(format!("Run `vault-bake lock {image}`."));
+                Some(format!("Run `vault-bake lock {image}`."))
             }
-            Self::Signature { .. } => {
-                "Check the mirror, or install the distribution's current keyring (Debian: `debian-archive-keyring`)."
-            }
-            Self::Index { .. } => "Use a mirror that has this suite and is up to date.",
-            Self::NoSubscription => {
-                "Set AZURE_SUBSCRIPTION_ID, or `subscription` in `[azure]` of vault-bake.toml. To lock the QEMU base only, add --builder qemu."
-            }
-            Self::Invalid(problem) => return problem.hint.clone(),
-            Self::Read { .. } | Self::Write { .. } => return None,
-            Self::Fetch { error, .. } => return error.hint(),
-            Self::Image { hint, .. } => return hint.clone(),
-            Self::Release(error) => return error.hint(),
-        };
-        Some(hint.to_owned())
+            Self::Invalid(problem) => problem.hint.clone(),
+            Self::Read { .. } | Self::Write { .. } => None,
+            Self::Base(error) => error.hint.clone(),
+            Self::Release(error) => error.hint(),
+        }
     }
 }
 
-/// Looks up bases and releases. Implemented by [`Network`], and by fakes in tests.
-pub trait Index: Sync {
-    /// Fetches the signed index of a suite.
-    fn suite(
-        &self,
-        mirror: &str,
-        suite: &str,
-        events: &Events,
-        interrupt: &Interrupt,
-    ) -> impl Future<Output = Result<PackageIndex, LockError>> + Send;
-
-    /// Looks up an image on Azure.
-    fn image(
-        &self,
-        wanted: &AzureSpec,
-        events: &Events,
-        interrupt: &Interrupt,
-    ) -> impl Future<Output = Result<LockedImage, LockError>> + Send;
-
+/// Looks up releases. Implemented by [`ReleaseServer`], and by fakes in tests.
+pub trait Releases: Sync {
     /// Looks up a release.
     fn release(
         &self,
         source: &ReleaseMirror,
         name: ReleaseName<'_>,
-        events: &Events,
-        interrupt: &Interrupt,
+        context: LockContext<'_>,
     ) -> impl Future<Output = Result<LockedRelease, LockError>> + Send;
 }
 
 /// The bases to look up.
 #[derive(Clone, Copy, Debug)]
 pub enum Bases<'a> {
-    /// The bases of all builders.
+    /// The bases of all platforms.
     All,
-    /// The base of one builder. Bases of the other builders are kept from an earlier lock of the
-    /// same definition.
-    Only(BuilderKind, Option<&'a Lock>),
+    /// The base of the platform with this name. Those of others are kept from an earlier lock of
+    /// the same definition.
+    Only(&'a str, Option<&'a Lock>),
 }
 
 impl<'a> Bases<'a> {
-    fn has(self, builder: BuilderKind) -> bool {
+    fn has(self, platform: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Only(only, _) => only == builder,
+            Self::Only(only, _) => only == platform,
         }
     }
 
@@ -233,91 +130,86 @@ impl<'a> Bases<'a> {
     }
 }
 
-/// Locks `definition`: looks up its releases and the given bases at `index`.
+/// Locks `definition`: looks up its releases, and the given bases at their platforms.
 ///
 /// Fails if its releases do not fit together.
 pub async fn resolve(
     definition: &Definition,
+    platforms: &Platforms,
     bases: Bases<'_>,
-    index: &impl Index,
-    events: &Events,
-    interrupt: &Interrupt,
+    server: &impl Releases,
+    context: LockContext<'_>,
 ) -> Result<Lock, LockError> {
     releases::check_releases(definition)?;
-    let wanted = requested_releases(definition);
+    let wanted = requested_releases(definition, platforms);
     let earlier = bases.earlier_lock(&wanted);
-    let qemu = match &definition.qemu {
-        _ if !bases.has(BuilderKind::Qemu) => earlier.and_then(|lock| lock.qemu.clone()),
-        Some(QemuBase::CloudImage { url, sha512, .. }) => Some(LockedBase::CloudImage {
-            url: url.clone(),
-            sha512: sha512.clone(),
-        }),
-        Some(base @ QemuBase::Packages { .. }) => {
-            let mut locked = Vec::new();
-            for (mirror, suite) in base.suites() {
-                locked.push(index.suite(mirror, suite, events, interrupt).await?);
-            }
-            Some(LockedBase::Packages { index: locked })
+    let mut locked = toml::Table::new();
+    for platform in platforms.iter() {
+        let name = platform.name();
+        let base = match definition.parts(name) {
+            _ if !bases.has(name) => earlier.and_then(|lock| lock.base(name).cloned()),
+            Some(parts) => Some(platform.lock(parts, context).await?),
+            None => None,
+        };
+        if let Some(base) = base {
+            locked.insert(name.to_owned(), toml::Value::Table(base));
         }
-        None => None,
-    };
-    let azure = match &definition.azure {
-        _ if !bases.has(BuilderKind::Azure) => earlier.and_then(|lock| lock.azure.clone()),
-        Some(wanted) => Some(index.image(wanted, events, interrupt).await?),
-        None => None,
-    };
+    }
     let source = release_mirror(definition);
     let mut releases = Vec::new();
     for (product, version) in &definition.releases {
-        for architecture in architectures(qemu.as_ref(), azure.as_ref()) {
+        for architecture in architectures(&locked) {
             let name = ReleaseName {
                 product,
                 version,
                 architecture,
             };
-            let release = index.release(&source, name, events, interrupt);
-            let mut release = release.await?;
+            let mut release = server.release(&source, name, context).await?;
             release.url = relative_path(&definition.folder, &release.url);
             releases.push(release);
         }
     }
     Ok(Lock {
-        schema: SCHEMA,
         wanted,
-        qemu,
-        azure,
+        bases: locked,
         releases,
     })
 }
 
-/// Returns the architectures of the locked bases.
-fn architectures(qemu: Option<&LockedBase>, azure: Option<&LockedImage>) -> BTreeSet<Architecture> {
-    let qemu = qemu.map(|_| QEMU_ARCHITECTURE);
-    qemu.into_iter()
-        .chain(azure.map(|base| base.arch))
-        .collect()
+/// Returns the architectures of locked bases. A base without one is for this tool's first.
+fn architectures(bases: &toml::Table) -> BTreeSet<Architecture> {
+    let of_base = |base: &toml::Value| {
+        let name = base.get("arch").and_then(toml::Value::as_str);
+        name.and_then(Architecture::parse).unwrap_or_default()
+    };
+    bases.values().map(of_base).collect()
 }
 
-/// The architecture of all bases for QEMU.
-pub(crate) const QEMU_ARCHITECTURE: Architecture = Architecture::X86_64;
-
 /// Returns the digest of a definition's bases, releases and release source.
-pub fn requested_releases(definition: &Definition) -> Digest {
-    let (qemu, releases) = (&definition.qemu, &definition.releases);
-    let source = &definition.release_source;
-    // Without Azure the digest must not change, so that existing lock files stay valid.
-    match &definition.azure {
-        None => Digest::hash_value(&(qemu, releases, source)),
-        Some(azure) => {
-            let location = &azure.machine.location;
-            Digest::hash_value(&(qemu, releases, source, &azure.base, location))
+pub fn requested_releases(definition: &Definition, platforms: &Platforms) -> Digest {
+    // The digest of a definition for the first platform alone must not change when others come, so
+    // that existing lock files stay valid: the parts of others follow those of all.
+    let mut all = vec![
+        Json::Null,
+        json!(definition.releases),
+        json!(definition.release_source),
+    ];
+    for (index, platform) in platforms.iter().enumerate() {
+        let Some(parts) = definition.parts(platform.name()) else {
+            continue;
+        };
+        let locked = platform.locked_parts(parts);
+        match index {
+            0 => all[0] = locked.into_iter().next().unwrap_or_default(),
+            _ => all.extend(locked),
         }
     }
+    Digest::hash_value(&all)
 }
 
 impl Lock {
     /// Loads the lock file at `path`.
-    pub fn load(path: &Path) -> Result<Self, LockError> {
+    pub fn load(path: &Path, platforms: &Platforms) -> Result<Self, LockError> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => LockError::Missing {
                 path: path.to_owned(),
@@ -327,16 +219,17 @@ impl Lock {
                 error,
             },
         })?;
-        let at = |error: &toml::de::Error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let newlines = text.bytes().take(start).filter(|byte| *byte == b'\n');
-            let line = 1 + newlines.count();
+        let location = |offset: usize| {
+            let newlines = text.bytes().take(offset).filter(|byte| *byte == b'\n');
             Location {
-                line,
+                line: 1 + newlines.count(),
                 ..Location::start_of(path)
             }
-            .problem(format!("not a lock file: {}", error.message().trim()))
-            .with_hint("Run `vault-bake lock` again. Do not edit the file.")
+        };
+        let at = |error: &toml::de::Error| {
+            location(error.span().map_or(0, |span| span.start))
+                .problem(format!("not a lock file: {}", error.message().trim()))
+                .with_hint(NOT_EDITED)
         };
         let Version { schema } = toml::from_str(&text).map_err(|error| at(&error))?;
         if schema != SCHEMA {
@@ -348,7 +241,38 @@ impl Lock {
                 .with_hint("Run `vault-bake lock` again, or use the version that wrote the file.")
                 .into());
         }
-        Ok(toml::from_str(&text).map_err(|error| at(&error))?)
+        let rest: Rest = toml::from_str(&text).map_err(|error| at(&error))?;
+        let mut all: BTreeMap<String, toml::Spanned<toml::Value>> =
+            toml::from_str(&text).map_err(|error| at(&error))?;
+        let names = platforms.names();
+        let is_known = |name: &str| names.contains(&name) || REST.contains(&name);
+        if let Some((name, value)) = all.iter().find(|(name, _)| !is_known(name)) {
+            let known = REST.into_iter().chain(names);
+            return Err(location(value.span().start)
+                .below(name)
+                .problem(format!(
+                    "unknown key; expected one of {}",
+                    quoted_list(known)
+                ))
+                .with_hint(NOT_EDITED)
+                .into());
+        }
+        let mut bases = toml::Table::new();
+        for platform in platforms.iter() {
+            platform.check_locked(&text).map_err(|error| at(&error))?;
+            let base = all.remove(platform.name());
+            bases.extend(base.map(|base| (platform.name().to_owned(), base.into_inner())));
+        }
+        Ok(Self {
+            wanted: rest.wanted,
+            bases,
+            releases: rest.releases,
+        })
+    }
+
+    /// Returns the base of a platform.
+    pub fn base(&self, platform: &str) -> Option<&toml::Table> {
+        self.bases.get(platform).and_then(toml::Value::as_table)
     }
 
     /// Writes the lock file to `path`, atomically.
@@ -373,7 +297,16 @@ impl Lock {
 
     /// Returns the text of the lock file.
     pub fn text(&self) -> String {
-        let body = toml::to_string(self).expect("a lock is made of tables, texts and numbers");
+        let rest = Rest {
+            schema: SCHEMA,
+            wanted: self.wanted,
+            releases: self.releases.clone(),
+        };
+        let mut all = toml::Table::try_from(rest).expect("a lock has tables, texts and numbers");
+        let releases = all.remove(RELEASES);
+        all.extend(self.bases.clone());
+        all.extend(releases.map(|releases| (RELEASES.to_owned(), releases)));
+        let body = toml::to_string(&all).expect("a lock has tables, texts and numbers");
         format!("{HEADER}{body}")
     }
 
@@ -389,4 +322,8 @@ struct Version {
 }
 
 const SCHEMA: u32 = 1;
+const RELEASES: &str = "release";
+/// The keys of [`Rest`].
+const REST: [&str; 3] = ["schema", "wanted", RELEASES];
+const NOT_EDITED: &str = "Run `vault-bake lock` again. Do not edit the file.";
 const HEADER: &str = "# Written by `vault-bake lock`, which looks up what image.toml names. Commit it; do not edit it.\n";

@@ -14,15 +14,12 @@ mod template;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use base::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{
-    AzureBase, AzureMachine, AzureOutput, BuilderKind, Definition, Draft, Location, MachineSpec,
-    OutputSpec, Problem, Problems, QemuBase, Value,
-};
+use crate::definition::platform::{Platforms, Target};
+use crate::definition::{Definition, Draft, Location, Problem, Problems, Value};
 use crate::digest::Digest;
-use crate::lock::{self, Lock, LockedBase, LockedImage};
+use crate::lock::{self, Lock};
 use crate::provisioner::{ProvisionerError, Provisioners};
 use crate::release::{LockedRelease, ReleaseMirror};
 use crate::secret::{Scrubber, Secret};
@@ -40,16 +37,14 @@ pub struct Plan {
     pub lock: Digest,
     /// Value of each variable as JSON, secrets as `{"secret": name}`.
     pub variables: BTreeMap<String, serde_json::Value>,
-    /// Base of the build. Paths start at the working directory.
-    pub base: PlannedBase,
+    /// Name of the platform.
+    pub platform: &'static str,
+    /// Base, build VM and artifacts.
+    pub target: Target,
     /// Releases to install, of the base's architecture. Paths start at the working directory.
     pub releases: Vec<LockedRelease>,
     /// Mirror of the releases. Paths start at the working directory.
     pub release_source: ReleaseMirror,
-    /// Shape of the build VM.
-    pub machine: PlannedMachine,
-    /// Artifacts of the build.
-    pub output: PlannedOutput,
     /// `lib.sh`: shell functions for all scripts.
     pub lib: PlannedFile,
     /// Steps in order. The last one is the seal.
@@ -60,56 +55,6 @@ pub struct Plan {
     pub folder: PathBuf,
     /// Values of all sensitive variables, including unused ones.
     pub secrets: Vec<Secret>,
-}
-
-/// The base of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum PlannedBase {
-    /// A disk on the host.
-    Qemu {
-        /// Base as the definition has it.
-        wanted: QemuBase,
-        /// Base as the lock file has it.
-        locked: LockedBase,
-    },
-    /// An image on Azure.
-    Azure {
-        /// Base as the definition has it.
-        wanted: AzureBase,
-        /// Base as the lock file has it.
-        locked: LockedImage,
-    },
-}
-
-/// The build VM of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum PlannedMachine {
-    /// A VM on Azure.
-    Azure(Box<AzureMachine>),
-    /// A VM on the host.
-    Qemu(MachineSpec),
-}
-
-/// The artifacts of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum PlannedOutput {
-    /// Images on Azure.
-    Azure(AzureOutput),
-    /// A qcow2 file.
-    Qemu(OutputSpec),
-}
-
-impl PlannedMachine {
-    /// Returns the longest time until the build VM answers on SSH, in seconds.
-    pub fn boot_timeout_s(&self) -> u64 {
-        match self {
-            Self::Qemu(machine) => machine.boot_timeout_s,
-            Self::Azure(machine) => machine.boot_timeout_s,
-        }
-    }
 }
 
 /// A resolved step.
@@ -226,21 +171,21 @@ pub enum PlanError {
         /// The part that does not fit.
         reason: String,
     },
-    /// The lock file has no base for this builder.
+    /// The lock file has no base for this platform.
     #[error("image.lock has no base for {builder}")]
     NotLocked {
         /// Name of the image.
         image: String,
-        /// Name of the builder, as in `azure`.
-        builder: &'static str,
+        /// Name of the platform, as in `azure`.
+        builder: String,
     },
-    /// The definition has no base for this builder.
+    /// The definition has no base for this platform.
     #[error("{image} has no base for {builder}")]
     OtherBuilder {
         /// Name of the image.
         image: String,
-        /// Name of the builder, as in `azure`.
-        builder: &'static str,
+        /// Name of the platform, as in `azure`.
+        builder: String,
     },
 }
 
@@ -269,19 +214,16 @@ impl From<Problem> for PlanError {
     }
 }
 
-/// Makes the plan of a build of `definition` with `builder`.
+/// Makes the plan of a build of `definition` on the one of `platforms` with the name `platform`.
 pub fn plan(
     definition: &Definition,
     lock: &Lock,
     provisioners: &Provisioners,
-    builder: BuilderKind,
+    platforms: &Platforms,
+    platform: &str,
 ) -> Result<Plan, PlanError> {
-    let Target {
-        base,
-        releases,
-        machine,
-        output,
-    } = base::decide(definition, lock, builder)?;
+    let platform = base::find(definition, platforms, platform)?;
+    let (target, releases) = base::decide(definition, lock, platform, platforms)?;
     let steps = plan_steps(definition, provisioners)?;
     let secret = |value: &Value| match value {
         Value::Secret { value, .. } => Some(value.clone()),
@@ -297,11 +239,10 @@ pub fn plan(
             .iter()
             .map(|(name, value)| (name.clone(), value.redacted_json()))
             .collect(),
-        base,
+        platform: platform.name(),
+        target,
         releases,
         release_source: lock::release_mirror(definition),
-        machine,
-        output,
         lib: PlannedFile::from(&provisioners.lib),
         steps,
         allowed: definition.allowed.clone(),
@@ -310,9 +251,9 @@ pub fn plan(
     })
 }
 
-/// Fails if the definition has no base for `builder`.
-pub fn has_base(definition: &Definition, builder: BuilderKind) -> Result<(), PlanError> {
-    base::check_base(definition, builder)
+/// Fails if the definition has no base for the platform with this name.
+pub fn has_base(definition: &Definition, platform: &str) -> Result<(), PlanError> {
+    base::parts(definition, platform).map(drop)
 }
 
 /// Plans the steps of a definition. This needs no lock.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vault_bake::definition::{Action, Definition, Problem, Value};
 use vault_bake::digest::Digest;
+use vault_bake::platform;
 
 /// Returns whether `data` is a definition. Panics if the result differs from the text, or an error
 /// is malformed.
@@ -24,8 +25,11 @@ pub fn check(data: &[u8]) -> bool {
     }
     let given = given(text);
     let file = folder().join("node.toml");
-    let again = Definition::parse(&file, text, &given);
-    match (Definition::parse(&file, text, &given), again) {
+    let again = Definition::parse(&file, text, &given, &platform::all(None));
+    match (
+        Definition::parse(&file, text, &given, &platform::all(None)),
+        again,
+    ) {
         (Ok(definition), Ok(again)) => {
             assert_eq!(definition.digest, again.digest);
             check_definition(text, &definition);
@@ -62,9 +66,10 @@ fn given(text: &str) -> BTreeMap<String, String> {
 }
 
 fn check_definition(text: &str, definition: &Definition) {
-    assert_eq!(Digest::hash_value(definition), definition.digest);
+    let described = definition.describe(&platform::all(None));
+    assert_eq!(Digest::hash_value(&described), definition.digest);
     assert_eq!(definition.name, "node");
-    assert!(definition.qemu.is_some() && !definition.steps.is_empty());
+    assert!(definition.parts("qemu").is_some() && !definition.steps.is_empty());
     let names: BTreeSet<&str> = definition
         .steps
         .iter()
@@ -98,7 +103,7 @@ fn check_definition(text: &str, definition: &Definition) {
     for version in definition.releases.values() {
         assert!(version.split('.').count() >= 3, "{version}");
     }
-    let shown = serde_json::to_string(definition).expect("a definition is JSON");
+    let shown = described.to_string();
     for value in definition.variables.values() {
         if let Value::Secret { value, .. } = value {
             let secret = value.expose();

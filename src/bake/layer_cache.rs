@@ -29,7 +29,7 @@ pub fn layer_keys(plan: &Plan, disk: &Disk) -> Vec<Digest> {
         "base": base.sha256,
         "firmware": disk.firmware,
         "own_kernel": disk.kernel.is_none(),
-        "machine": plan.machine,
+        "machine": plan.target.machine,
         "image": plan.image,
         "lib": plan.lib.sha256,
     }));

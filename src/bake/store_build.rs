@@ -37,7 +37,7 @@ pub(super) async fn put<B: Builder, S: Backend>(
                 context.interrupt.or(adopting).await??
             }
         }
-        images @ Artifact::Azure(_) => images.ids().join(", "),
+        images @ Artifact::Cloud(_) => images.ids().join(", "),
     };
     let list = build_record::packages(&results.provisioned.packages);
     let manager = &results.provisioned.packages.manager;

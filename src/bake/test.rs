@@ -2,14 +2,11 @@
 
 use super::outcome::{self, BakeError, Failed, Tested};
 use crate::boot_test::{self, AuditOptions, CheckSet, Subject};
-use crate::builder::{Builder, Content, DiskFile};
-use crate::definition::Firmware;
+use crate::builder::{Builder, Content, DiskFile, RecordedImage};
 use crate::digest::Digest;
 use crate::event::{Event, Stage};
 use crate::guest_steps::Lynis;
-use crate::lock::{ImageReference, LockedImage, VmGeneration};
 use crate::manifest::{CHECKS_ROLE, Manifest, TestRecord};
-use crate::release::Architecture;
 use crate::run_context::RunContext;
 use crate::store::Store;
 use crate::store::backend::Backend;
@@ -111,27 +108,16 @@ pub(super) async fn record<B: Builder, S: Backend>(
                 sha256: file.digest,
             })
         }
-        None => Content::Azure(LockedImage {
-            image: match output.class.as_str() {
-                "azure-gallery-version" => ImageReference::Gallery {
-                    id: output.id.clone(),
-                },
-                _ => ImageReference::ManagedImage {
-                    id: output.id.clone(),
-                },
-            },
-            generation: match checks.firmware {
-                Firmware::Bios => VmGeneration::V1,
-                Firmware::Uefi => VmGeneration::V2,
-            },
-            arch: Architecture::parse(&output.arch).unwrap_or_default(),
-            security: None,
-            disk_controllers: Vec::new(),
-            // An image of a paid base is started with the plan of the base.
-            plan: serde_json::from_value::<LockedImage>(manifest.base.resolved.clone())
-                .ok()
-                .and_then(|base| base.plan),
-        }),
+        None => {
+            let recorded = RecordedImage {
+                id: &output.id,
+                class: &output.class,
+                arch: &output.arch,
+                firmware: checks.firmware,
+                base: &manifest.base.resolved,
+            };
+            builder.reopen(&recorded)?
+        }
     };
     let subject = Subject {
         manifest: digest,

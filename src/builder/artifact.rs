@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::BuilderError;
-use crate::definition::{Firmware, Security};
+use crate::definition::Firmware;
 use crate::digest::Digest;
 
 /// A captured disk.
@@ -23,8 +23,8 @@ pub struct Captured {
 pub enum Artifact {
     /// A disk image file.
     File(CapturedFile),
-    /// Images in Azure. The first one is tested.
-    Azure(Vec<CapturedImage>),
+    /// Images in a cloud. The first one is tested.
+    Cloud(Vec<CapturedImage>),
 }
 
 impl Artifact {
@@ -32,7 +32,7 @@ impl Artifact {
     pub fn file(&self) -> Result<&CapturedFile, BuilderError> {
         match self {
             Self::File(file) => Ok(file),
-            Self::Azure(_) => Err(BuilderError::WrongBuilder),
+            Self::Cloud(_) => Err(BuilderError::WrongBuilder),
         }
     }
 
@@ -40,7 +40,7 @@ impl Artifact {
     pub fn ids(&self) -> Vec<&str> {
         match self {
             Self::File(_) => Vec::new(),
-            Self::Azure(images) => images.iter().map(|image| image.id.as_str()).collect(),
+            Self::Cloud(images) => images.iter().map(|image| image.id.as_str()).collect(),
         }
     }
 }
@@ -60,14 +60,14 @@ pub struct CapturedFile {
     pub virtual_size_bytes: u64,
 }
 
-/// An image in Azure, as read back after its creation.
+/// An image in a cloud, as read back after its creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedImage {
-    /// The resource id.
+    /// The id at the cloud.
     pub id: String,
-    /// Whether it is a managed image or a gallery version.
-    pub kind: CapturedKind,
-    /// The Azure region.
+    /// Its class in a manifest, as in `azure-managed-image`.
+    pub class: &'static str,
+    /// The region.
     pub location: String,
     /// The firmware that boots it.
     pub firmware: Firmware,
@@ -75,19 +75,25 @@ pub struct CapturedImage {
     pub arch: String,
     /// The size of its disk, in GiB.
     pub disk_gib: u64,
-    /// The creation time that Azure reports.
+    /// The creation time that the cloud reports.
     pub created_at: Option<Timestamp>,
-    /// The unique id that Azure assigns to some resources in addition to the resource id.
+    /// The unique id that the cloud assigns to some images in addition.
     pub unique_id: Option<String>,
-    /// The security type of the VMs that boot it, such as trusted launch.
-    pub security: Security,
+    /// The security type of the VMs that boot it, such as `trusted-launch`.
+    pub security: String,
 }
 
-/// The kind of an image in Azure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CapturedKind {
-    /// A managed image.
-    ManagedImage,
-    /// A version of an image definition in a Compute Gallery.
-    GalleryVersion,
+/// An image in a cloud, as a manifest names it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordedImage<'a> {
+    /// The id at the cloud.
+    pub id: &'a str,
+    /// Its class.
+    pub class: &'a str,
+    /// The architecture, as in `x86_64`.
+    pub arch: &'a str,
+    /// The firmware that boots it.
+    pub firmware: Firmware,
+    /// The base that it was made from, as the lock file had it.
+    pub base: &'a serde_json::Value,
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::BuilderError;
 use crate::definition::Firmware;
 use crate::digest::Digest;
-use crate::lock::LockedImage;
 
 /// The disk that a VM starts from. It is read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +37,8 @@ pub struct Kernel {
 pub enum Content {
     /// A file on this host.
     File(DiskFile),
-    /// An image on Azure.
-    Azure(LockedImage),
+    /// An image in the builder's cloud, in the form of its platform.
+    Cloud(serde_json::Value),
 }
 
 /// A disk image file.
@@ -58,7 +57,7 @@ impl Disk {
     pub fn file(&self) -> Result<&DiskFile, BuilderError> {
         match &self.content {
             Content::File(file) => Ok(file),
-            Content::Azure(_) => Err(BuilderError::WrongBuilder),
+            Content::Cloud(_) => Err(BuilderError::WrongBuilder),
         }
     }
 }

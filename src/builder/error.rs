@@ -3,14 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::azure::AzureError;
 use super::end::MachineEnd;
 use crate::http::FetchError;
-use crate::lock::PackageIndex;
 use crate::process::{ProcessError, last_lines};
 use crate::ssh::SshError;
 use crate::teardown::JournalError;
 use crate::wait::Interrupted;
+
+/// An error of a platform's own.
+pub trait PlatformFailure: std::error::Error + Send + Sync {
+    /// Returns what to do about it, as an imperative, if there is something to do.
+    fn hint(&self) -> Option<String>;
+}
 
 /// A builder failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,20 +22,19 @@ pub enum BuilderError {
     /// The lock file has another kind of base, or other suites, than the definition.
     #[error("the lock file does not match the base of the definition")]
     LockMismatch,
-    /// A request to Azure failed.
-    #[error(transparent)]
-    Azure(Box<AzureError>),
+    /// Something failed that only this platform does.
+    #[error("{0}")]
+    Platform(Box<dyn PlatformFailure>),
     /// A plan or image belongs to another builder.
     #[error("the plan or image belongs to another builder")]
     WrongBuilder,
     /// The signed index of a suite differs from the lock file.
-    #[error(
-        "suite {} of {} has changed: expected the index of {} ({}), found {found}",
-        locked.suite, locked.mirror, locked.date, locked.sha256
-    )]
+    #[error("{suite} has changed: expected the index of {expected}, found {found}")]
     IndexChanged {
-        /// The index as locked.
-        locked: Box<PackageIndex>,
+        /// The suite and its mirror.
+        suite: String,
+        /// The date and digest of the index in the lock file.
+        expected: String,
         /// The date and digest of the index on the mirror, or `none`.
         found: String,
     },
@@ -146,12 +149,6 @@ pub enum BuilderError {
     Interrupted(#[from] Interrupted),
 }
 
-impl From<AzureError> for BuilderError {
-    fn from(error: AzureError) -> Self {
-        Self::Azure(Box::new(error))
-    }
-}
-
 impl BuilderError {
     /// Returns what to do about it, as an imperative, if there is something to do.
     pub fn hint(&self) -> Option<String> {
@@ -191,7 +188,7 @@ impl BuilderError {
                 let hint = "Run `vault-bake doctor` to check which programs are missing.";
                 return Some(error.hint().unwrap_or_else(|| hint.to_owned()));
             }
-            Self::Azure(error) => return error.hint(),
+            Self::Platform(error) => return error.hint(),
             Self::Process(error) => return error.hint(),
             Self::Fetch(error) => return error.hint(),
             Self::Journal(error) => return error.hint(),

@@ -19,7 +19,7 @@ pub struct Layer {
     /// All files, the lowest layer first. The last one is `disk`.
     pub files: Vec<LayerFile>,
     /// A shared lock. No layer is removed from the cache while it is locked.
-    pub(super) in_use: Option<Arc<File>>,
+    pub(crate) in_use: Option<Arc<File>>,
 }
 
 impl Layer {

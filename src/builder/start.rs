@@ -79,7 +79,7 @@ pub(crate) async fn start_once<B: Builder>(
 
 /// Returns the error for a VM that no connection succeeded to: its end if it ended, otherwise
 /// `error`.
-pub(super) async fn not_up<M: Machine>(
+pub(crate) async fn not_up<M: Machine>(
     role: &str,
     error: SshError,
     machine: &mut M,

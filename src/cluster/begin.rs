@@ -12,7 +12,7 @@ use super::secrets::SecretName;
 use super::state::{Phase, PlatformKind, State, StateError, StateFolder};
 use super::{Cluster, ClusterError, Context, Images};
 use crate::manifest::ImageVersion;
-use crate::platform;
+use crate::nodes;
 use crate::product::consul::config::answers;
 use crate::store::backend::Backend;
 use crate::terminal::counted;
@@ -83,12 +83,12 @@ impl Cluster<'_> {
                 found.push(format!("the secret `{name}` in {}", self.secrets.asked()));
             }
         }
-        if platform::has_nodes(self.folder.path()) {
+        if nodes::has_nodes(self.folder.path()) {
             let nodes = self.folder.path().join("nodes");
             found.push(format!("a node in {}", nodes.display()));
         }
         let site = site_without_state(self.folder);
-        if let Some(site) = site.filter(platform::is_alive) {
+        if let Some(site) = site.filter(nodes::is_alive) {
             found.push(format!("a process of {}", site.id));
         }
         if found.is_empty() {

@@ -8,7 +8,7 @@ use super::secrets::SecretName;
 use super::state::NodeState;
 use super::{Cluster, ClusterError, Context};
 use crate::identity::Request;
-use crate::platform::Platform;
+use crate::nodes::Platform;
 use crate::product::consul::{API_PORT as CONSUL_PORT, server_name};
 use crate::product::vault::{API_PORT as VAULT_PORT, SERVER_NAME as VAULT_NAME};
 use crate::product::{Endpoint, TlsMaterial, consul, vault};

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::state::{Phase, PlatformKind, StateError, StateFolder};
 use super::{ClusterError, Context, serve};
-use crate::platform::{self, Site, containers, machines};
+use crate::nodes::{self, Site, containers, machines};
 use crate::teardown::Leftover;
 
 /// Removes a cluster: its nodes, network, disks and secrets. Returns the leftovers.
@@ -51,7 +51,7 @@ async fn end_unknown(
     context: &Context<'_>,
 ) -> Result<Vec<Leftover>, ClusterError> {
     let Some(site) = site_without_state(folder) else {
-        if platform::has_nodes(folder.path()) {
+        if nodes::has_nodes(folder.path()) {
             let (name, path) = (folder.name().to_owned(), folder.path().to_owned());
             return Err(StateError::NoId { name, path }.into());
         }

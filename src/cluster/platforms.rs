@@ -2,9 +2,9 @@
 
 use super::state::{PlatformKind, State, StateFolder};
 use super::{ClusterError, Context};
-use crate::platform::Platform;
-use crate::platform::containers::Containers;
-use crate::platform::machines::Machines;
+use crate::nodes::Platform;
+use crate::nodes::containers::Containers;
+use crate::nodes::machines::Machines;
 
 /// Opens the platform of a cluster, and makes its network if it does not exist.
 pub(super) async fn open_platform(

@@ -18,7 +18,7 @@ use super::state::{NodeState, Phase, State};
 use super::vault::{self, Keys, VaultNode};
 use super::{Cluster, ClusterError, Context, UpOptions, operator_token, serve};
 use crate::identity::{self, Products};
-use crate::platform::{IdentityArchive, Node, Platform};
+use crate::nodes::{IdentityArchive, Node, Platform};
 use crate::product;
 use crate::product::consul::API_PORT as CONSUL_PORT;
 use crate::product::vault::API_PORT as VAULT_PORT;

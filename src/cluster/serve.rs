@@ -11,7 +11,7 @@ use super::file::{FrontKind, TierName};
 use super::front::{self, FrontConfig, Listener, Server};
 use super::state::State;
 use super::{Cluster, ClusterError, Context};
-use crate::platform::{Platform, Site};
+use crate::nodes::{Platform, Site};
 use crate::process::with_argument;
 use crate::product::vault::API_PORT as VAULT_PORT;
 use crate::teardown::{Leftover, processes};

@@ -16,7 +16,7 @@ use super::secrets::SecretName;
 use crate::definition::Firmware;
 use crate::digest::Digest;
 use crate::manifest::ImageVersion;
-use crate::platform::Site;
+use crate::nodes::Site;
 
 pub use error::StateError;
 pub(super) use error::begin_anew;

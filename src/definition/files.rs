@@ -120,3 +120,25 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::E
 
 /// Folders whose content is not part of an image.
 const VOLATILE: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+
+/// Creates the problem that `path` is not a readable file.
+pub(crate) fn no_file(at: &Location, folder: &Path, path: &Path) -> Problem {
+    let whole = folder.join(path);
+    let shown = whole.display();
+    match std::fs::metadata(&whole) {
+        Ok(meta) if meta.is_dir() => at
+            .problem(format!("{shown} is a folder; expected a file"))
+            .with_hint("Name a file in the folder."),
+        Ok(_) => at
+            .problem(format!(
+                "{shown} is neither a file nor a folder; expected a file"
+            ))
+            .with_hint("Name a regular file."),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => at
+            .problem(format!("no such file: {shown}; expected one"))
+            .with_hint("Name a readable file, relative to the definition's folder."),
+        Err(error) => at
+            .problem(format!("cannot read {shown}: {error}"))
+            .with_hint("Name a readable file, relative to the definition's folder."),
+    }
+}

@@ -1,75 +1,18 @@
-//! Reads the tables `machine`, `output`, `releases`, `release_source` and `lint`.
+//! Reads the tables `releases`, `release_source` and `lint`, and divides those of platforms.
 //! Returns typed values with defaults filled in. It is not checked that a release exists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::base::no_file;
 use super::document::{Item, Table};
+use super::files::no_file;
 use super::problem::{Location, Problem, quoted_list};
 use super::variables::Variables;
 use crate::http;
 use crate::product::Product;
 use crate::product::publisher::HASHICORP;
-
-/// The shape of the build VM on QEMU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineSpec {
-    /// Number of virtual processors.
-    pub cpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// Size of the disk in GiB.
-    pub disk_gib: u32,
-    /// Network access of the build VM.
-    pub network: Network,
-    /// Longest time until the build VM answers on SSH, in seconds.
-    pub boot_timeout_s: u64,
-}
-
-impl Default for MachineSpec {
-    fn default() -> Self {
-        Self {
-            cpus: 2,
-            memory_mib: 2048,
-            disk_gib: 4,
-            network: Network::Outbound,
-            boot_timeout_s: 300,
-        }
-    }
-}
-
-/// The network access of a build VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The networks of the host.
-    Outbound,
-    /// No network.
-    None,
-}
-
-/// The format of the captured file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutputSpec {
-    /// Compression of the qcow2 file's clusters.
-    pub compression: Compression,
-}
-
-/// The compression of a qcow2 file's clusters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// zstd: small and fast.
-    #[default]
-    Zstd,
-    /// zlib: for programs without support for zstd.
-    Zlib,
-    /// No compression: largest and fastest.
-    None,
-}
 
 /// The mirror of releases, and the key that must sign them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,51 +35,6 @@ impl Default for ReleaseSource {
             fingerprint: HASHICORP.fingerprint.to_owned(),
         }
     }
-}
-
-/// Reads `[machine.qemu]`.
-pub(super) fn machine(table: Option<Table>, variables: &Variables) -> MachineSpec {
-    let mut machine = MachineSpec::default();
-    let Some(mut table) = table else {
-        return machine;
-    };
-    table.reject_unknown(&[
-        "cpus",
-        "memory_mib",
-        "disk_gib",
-        "network",
-        "boot_timeout_s",
-    ]);
-    let number = |least, most| move |item| variables.integer(item, least, most);
-    table.read_into("cpus", &mut machine.cpus, number(1, 64));
-    table.read_into("memory_mib", &mut machine.memory_mib, number(512, 1 << 20));
-    table.read_into("disk_gib", &mut machine.disk_gib, number(2, 2048));
-    table.read_into("boot_timeout_s", &mut machine.boot_timeout_s, |item| {
-        variables.integer(item, 10, 3600).map(u64::from)
-    });
-    let networks = [("outbound", Network::Outbound), ("none", Network::None)];
-    table.read_into("network", &mut machine.network, |item| {
-        choice(item, variables, &networks)
-    });
-    machine
-}
-
-/// Reads `[output.qemu]`.
-pub(super) fn output(table: Option<Table>, variables: &Variables) -> OutputSpec {
-    let mut output = OutputSpec::default();
-    let Some(mut table) = table else {
-        return output;
-    };
-    table.reject_unknown(&["compression"]);
-    let known = [
-        ("zstd", Compression::Zstd),
-        ("zlib", Compression::Zlib),
-        ("none", Compression::None),
-    ];
-    table.read_into("compression", &mut output.compression, |item| {
-        choice(item, variables, &known)
-    });
-    output
 }
 
 /// Reads `[releases]`: the version of each product, and its location.
@@ -281,37 +179,47 @@ pub fn fingerprint(text: &str) -> Result<String, String> {
     }
 }
 
-/// The tables of a section by builder.
+/// The tables of a section by platform.
 #[derive(Default)]
-pub(super) struct PerBuilder {
-    /// `[NAME.qemu]`.
-    pub qemu: Option<Table>,
-    /// `[NAME.azure]`.
-    pub azure: Option<Table>,
-}
+pub(super) struct PerPlatform(BTreeMap<&'static str, Table>);
 
-impl PerBuilder {
-    /// Removes `[NAME.qemu]` and `[NAME.azure]` from `root`.
-    pub(super) fn take_from(root: &mut Table, name: &str) -> Result<Self, Problem> {
-        match root.take_table(name)? {
-            Some(table) => Self::from_table(table),
+impl PerPlatform {
+    /// Removes `[SECTION.NAME]` of each platform from `root`.
+    pub(super) fn take_from(
+        root: &mut Table,
+        section: &str,
+        names: &[&'static str],
+    ) -> Result<Self, Problem> {
+        match root.take_table(section)? {
+            Some(table) => Self::from_table(table, names),
             None => Ok(Self::default()),
         }
     }
 
     /// Reads the tables of a section that was removed from the root.
-    pub(super) fn from_table(mut table: Table) -> Result<Self, Problem> {
-        table.reject_unknown(&["qemu", "azure"]);
+    pub(super) fn from_table(mut table: Table, names: &[&'static str]) -> Result<Self, Problem> {
+        table.reject_unknown(names);
         let found = table.found.clone();
-        let mut builder_table = |name: &str| found.ok_or_record(table.take_table(name)).flatten();
-        Ok(Self {
-            qemu: builder_table("qemu"),
-            azure: builder_table("azure"),
-        })
+        let tables = names.iter().filter_map(|name| {
+            let table = found.ok_or_record(table.take_table(name)).flatten()?;
+            Some((*name, table))
+        });
+        Ok(Self(tables.collect()))
+    }
+
+    /// Tells if no platform has a table.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes and returns the table of a platform.
+    pub(super) fn take(&mut self, name: &str) -> Option<Table> {
+        self.0.remove(name)
     }
 }
 
-pub(super) fn choice<T: Copy>(
+/// Reads one of the texts `known`, and returns its value.
+pub(crate) fn choice<T: Copy>(
     item: Item,
     variables: &Variables,
     known: &[(&str, T)],

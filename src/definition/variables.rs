@@ -40,7 +40,7 @@ impl Serialize for Value {
 }
 
 /// The variables of a definition, with readers for values that may use them.
-pub(super) struct Variables {
+pub(crate) struct Variables {
     values: BTreeMap<String, Value>,
     plain: BTreeMap<String, Json>,
     /// Variables without a value, because their declaration has a reported problem.
@@ -49,7 +49,7 @@ pub(super) struct Variables {
 
 impl Variables {
     /// Reads the declarations and the values `given` for them. Problems are added to `found`.
-    pub(super) fn read(
+    pub(crate) fn read(
         table: Option<Table>,
         start: &Location,
         given: &BTreeMap<String, String>,
@@ -101,12 +101,12 @@ impl Variables {
     }
 
     /// Returns all values by name.
-    pub(super) fn into_values(self) -> BTreeMap<String, Value> {
+    pub(crate) fn into_values(self) -> BTreeMap<String, Value> {
         self.values
     }
 
     /// Reads a text and fills in variables.
-    pub(super) fn text(&self, item: Item) -> Result<String, Problem> {
+    pub(crate) fn text(&self, item: Item) -> Result<String, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let source = item.text()?;
         let parts = text::parts(&at, &source)?.into_iter();
@@ -124,7 +124,7 @@ impl Variables {
     }
 
     /// Reads an integer in a range, or a text that consists of one integer variable.
-    pub(super) fn integer(&self, item: Item, least: u32, most: u32) -> Result<u32, Problem> {
+    pub(crate) fn integer(&self, item: Item, least: u32, most: u32) -> Result<u32, Problem> {
         let at = item.at.clone();
         let number = self.whole(item)?.integer()?;
         u32::try_from(number)
@@ -139,12 +139,12 @@ impl Variables {
     }
 
     /// Reads a boolean, or a text that consists of one boolean variable.
-    pub(super) fn flag(&self, item: Item) -> Result<bool, Problem> {
+    pub(crate) fn flag(&self, item: Item) -> Result<bool, Problem> {
         self.whole(item)?.flag()
     }
 
     /// Reads a list of texts, or a text that consists of one list variable.
-    pub(super) fn texts(&self, item: Item) -> Result<Vec<(Location, String)>, Problem> {
+    pub(crate) fn texts(&self, item: Item) -> Result<Vec<(Location, String)>, Problem> {
         let (at, found) = (item.at.clone(), item.found.clone());
         let items = self.whole(item)?.list()?.into_iter();
         found.all_or_record(
@@ -153,17 +153,10 @@ impl Variables {
         )
     }
 
-    /// Reads a value for a script. Only such a value can be a sensitive variable.
-    pub(super) fn value(&self, item: Item) -> Result<Value, Problem> {
-        if let Raw::Text(source) = &item.raw
-            && let [Part::Expression(expression)] = text::parts(&item.at, source)?.as_slice()
-            && let Some(name) = expression.trim().strip_prefix("var.")
-            && let Some(secret @ Value::Secret { .. }) = self.values.get(name)
-        {
-            return Ok(secret.clone());
-        }
+    /// Reads a value that is no table, and no sensitive variable.
+    pub(crate) fn plain(&self, item: Item) -> Result<Json, Problem> {
         let item = self.whole(item)?;
-        Ok(Value::Plain(match &item.raw {
+        Ok(match &item.raw {
             Raw::Text(_) => Json::from(self.text(item)?),
             Raw::Integer(number) => Json::from(*number),
             Raw::Flag(flag) => Json::from(*flag),
@@ -177,7 +170,19 @@ impl Variables {
             Raw::Table(_) | Raw::Other(_) => {
                 return Err(item.wrong_type("text, an integer, true or false, or a list of texts"));
             }
-        }))
+        })
+    }
+
+    /// Reads a value for a script. Only such a value can be a sensitive variable.
+    pub(crate) fn value(&self, item: Item) -> Result<Value, Problem> {
+        if let Raw::Text(source) = &item.raw
+            && let [Part::Expression(expression)] = text::parts(&item.at, source)?.as_slice()
+            && let Some(name) = expression.trim().strip_prefix("var.")
+            && let Some(secret @ Value::Secret { .. }) = self.values.get(name)
+        {
+            return Ok(secret.clone());
+        }
+        self.plain(item).map(Value::Plain)
     }
 
     /// Returns the item. If it is a text of one expression, it gets the value and type of that.
@@ -238,7 +243,7 @@ impl Variables {
 
     /// Refuses a script that reads `VB_VAR_…`. These variables are for the caller, steps do not get
     /// them.
-    pub(super) fn refuse_caller_variables(
+    pub(crate) fn refuse_caller_variables(
         &self,
         at: &Location,
         script: &str,

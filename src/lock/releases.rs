@@ -1,12 +1,33 @@
-//! Checks the releases of a definition, and returns their mirror and paths.
+//! Checks and looks up the releases of a definition, and returns their mirror and paths.
 
 use std::path::Path;
 
 use semver::Version;
 
+use super::{LockError, Releases};
+use crate::definition::platform::LockContext;
 use crate::definition::{Definition, Location, Problem};
 use crate::product::consul::changes::{VAULT_KEYS_RULE, refuses_vault_keys};
-use crate::release::ReleaseMirror;
+use crate::release::{self, LockedRelease, ReleaseMirror, ReleaseName};
+
+/// Looks up releases at their mirror.
+pub struct ReleaseServer;
+
+impl Releases for ReleaseServer {
+    async fn release(
+        &self,
+        source: &ReleaseMirror,
+        name: ReleaseName<'_>,
+        context: LockContext<'_>,
+    ) -> Result<LockedRelease, LockError> {
+        let LockContext {
+            now,
+            events,
+            interrupt,
+        } = context;
+        Ok(release::resolve(source, name, now, events, interrupt).await?)
+    }
+}
 
 /// Refuses releases that do not work together, unless `[lint.allow]` has the lint rule.
 pub(super) fn check_releases(definition: &Definition) -> Result<(), Problem> {

@@ -5,11 +5,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::{
-    EnvValue, Plan, PlannedBase, PlannedFile, PlannedMachine, PlannedOutput, PlannedStep, StepKind,
-};
-use crate::definition::{QemuBase, Value};
-use crate::lock::{self, LockedBase};
+use super::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use crate::definition::Value;
+use crate::lock;
 
 impl Serialize for EnvValue {
     /// Writes secrets as `{"secret": variable}`.
@@ -37,7 +35,7 @@ impl Plan {
     /// Returns the plan as JSON, without the content of files. Paths below the definition's folder
     /// start there.
     pub fn describe(&self) -> Json {
-        let mut base = json!(self.base);
+        let mut base = json!(self.target.base);
         for form in ["wanted", "locked"] {
             if let Some(Json::String(url)) = base[form].get_mut("url") {
                 *url = self.relative_path(url);
@@ -63,8 +61,8 @@ impl Plan {
                 "key_file": key_file.map(|path| self.relative_path(&path.to_string_lossy())),
                 "fingerprint": source.fingerprint,
             },
-            "machine": self.machine,
-            "output": self.output,
+            "machine": self.target.machine,
+            "output": self.target.output,
             "lib": self.lib,
             "steps": self.steps.iter().map(PlannedStep::describe).collect::<Vec<_>>(),
         })
@@ -103,7 +101,7 @@ impl fmt::Display for Plan {
         for (name, value) in &self.variables {
             writeln!(f, "variable   {name} = {}", value_text(value))?;
         }
-        self.write_base(f)?;
+        write_lines(f, "base", &self.target.lines.base)?;
         for release in &self.releases {
             let official = if release.official {
                 ""
@@ -114,8 +112,10 @@ impl fmt::Display for Plan {
             writeln!(f, "           {}", release.sha256)?;
             writeln!(f, "           signed by {}{official}", release.signer)?;
         }
-        self.machine.fmt(f)?;
-        self.output.fmt(f)?;
+        writeln!(f, "machine    {}", self.target.lines.machine)?;
+        for line in &self.target.lines.output {
+            writeln!(f, "output     {line}")?;
+        }
         writeln!(f, "library    {}", line(&self.lib))?;
         for (index, step) in self.steps.iter().enumerate() {
             writeln!(
@@ -131,108 +131,13 @@ impl fmt::Display for Plan {
     }
 }
 
-impl Plan {
-    fn write_base(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (wanted, locked) = match &self.base {
-            PlannedBase::Qemu { wanted, locked } => (wanted, locked),
-            PlannedBase::Azure { locked, .. } => {
-                writeln!(
-                    f,
-                    "base       {}, {}, generation {}",
-                    locked.image,
-                    locked.arch,
-                    locked.generation.as_str()
-                )?;
-                return Ok(());
-            }
-        };
-        match wanted {
-            QemuBase::Packages {
-                packages, firmware, ..
-            } => {
-                writeln!(
-                    f,
-                    "base       packages, firmware {}",
-                    value_text(&json!(firmware))
-                )?;
-                for name in packages {
-                    writeln!(f, "           with {name}")?;
-                }
-            }
-            QemuBase::CloudImage { firmware, .. } => {
-                writeln!(
-                    f,
-                    "base       cloud image, firmware {}",
-                    value_text(&json!(firmware))
-                )?;
-            }
-        }
-        match locked {
-            LockedBase::Packages { index } => {
-                for index in index {
-                    writeln!(
-                        f,
-                        "           {} {} of {}",
-                        index.mirror, index.suite, index.date
-                    )?;
-                    writeln!(f, "           {}", index.sha256)?;
-                }
-                Ok(())
-            }
-            LockedBase::CloudImage { url, sha512 } => {
-                writeln!(f, "           {}", self.relative_path(url))?;
-                writeln!(f, "           sha512:{sha512}")
-            }
-        }
+/// Writes lines of which only the first has a name.
+fn write_lines(f: &mut fmt::Formatter<'_>, name: &str, lines: &[String]) -> fmt::Result {
+    for (index, line) in lines.iter().enumerate() {
+        let name = if index == 0 { name } else { "" };
+        writeln!(f, "{name:<10} {line}")?;
     }
-}
-
-impl fmt::Display for PlannedMachine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Qemu(machine) => writeln!(
-                f,
-                "machine    {} processors, {} MiB, {} GiB disk, network {}, up to {} s to boot",
-                machine.cpus,
-                machine.memory_mib,
-                machine.disk_gib,
-                value_text(&json!(machine.network)),
-                machine.boot_timeout_s
-            ),
-            Self::Azure(machine) => writeln!(
-                f,
-                "machine    {} in {}, {}, reached by its {} address, up to {} s to boot",
-                machine.vm_size,
-                machine.location,
-                value_text(&json!(machine.security)),
-                value_text(&json!(machine.address)),
-                machine.boot_timeout_s
-            ),
-        }
-    }
-}
-
-impl fmt::Display for PlannedOutput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let output = match self {
-            Self::Qemu(output) => {
-                let compression = value_text(&json!(output.compression));
-                return writeln!(f, "output     qcow2, compression {compression}");
-            }
-            Self::Azure(output) => output,
-        };
-        if output.managed_image {
-            writeln!(f, "output     managed image in {}", output.resource_group)?;
-        }
-        match &output.gallery {
-            Some(gallery) => writeln!(
-                f,
-                "output     version of {}/{} in {}",
-                gallery.name, gallery.definition, gallery.resource_group
-            ),
-            None => Ok(()),
-        }
-    }
+    Ok(())
 }
 
 impl fmt::Display for PlannedStep {

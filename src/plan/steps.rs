@@ -72,7 +72,7 @@ pub(super) fn decide(
         },
         Action::Reboot => Decided {
             kind: StepKind::Reboot,
-            timeout_s: definition.machine.boot_timeout_s,
+            timeout_s: definition.boot_timeout_s(),
             env: BTreeMap::new(),
             files: Vec::new(),
             releases: Vec::new(),

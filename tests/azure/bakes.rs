@@ -8,10 +8,10 @@ use testing::azure::harness::{AzureHarness, IMAGE_GROUP, base, gallery};
 use testing::azure::{Config, Fault, FaultKind, Policy};
 use testing::harness::{FakeBuilderHarness, steps};
 use tokio::sync::Notify;
-use vault_bake::builder::azure::sweep_expired;
-use vault_bake::definition::Security;
 use vault_bake::event::{Event, Events, Stage};
-use vault_bake::lock::VmGeneration;
+use vault_bake::platform::azure::Security;
+use vault_bake::platform::azure::VmGeneration;
+use vault_bake::platform::azure::sweep_expired;
 
 #[tokio::test]
 async fn a_bake_leaves_a_tested_managed_image_and_nothing_else() {

@@ -1,26 +1,20 @@
 //! Bases of builds on Azure: what a lock records of them, purchase plans, disk controllers, and
 //! bases that are refused or soon withdrawn.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use testing::azure::Config;
 use testing::azure::harness::{AzureHarness, base, gallery};
-use testing::harness::clock;
-use vault_bake::definition::{AzureBase, AzureSpec, DiskController};
+use vault_bake::definition::platform::BaseError;
 use vault_bake::event::{Event, Events};
-use vault_bake::lock::{ImageReference, Index as _, LockError, LockedImage, Network, VmGeneration};
+use vault_bake::platform::azure::{
+    AzureBase, AzureSpec, DiskController, ImageReference, Images as _, LockedImage, VmGeneration,
+};
 use vault_bake::release::Architecture;
-use vault_bake::wait::Interrupt;
 
 /// Locks a base, and returns it with the warnings of the lock.
-async fn lock(azure: &AzureHarness, base: AzureBase) -> (Result<LockedImage, LockError>, String) {
-    let network = Network {
-        keyring: PathBuf::new(),
-        now: clock(),
-        azure: Some(azure.arm()),
-    };
+async fn lock(azure: &AzureHarness, base: AzureBase) -> (Result<LockedImage, BaseError>, String) {
     let wanted = AzureSpec {
         base,
         machine: azure.machine.clone(),
@@ -33,7 +27,7 @@ async fn lock(azure: &AzureHarness, base: AzureBase) -> (Result<LockedImage, Loc
             heard.lock().expect("the warnings").push(message.clone());
         }
     });
-    let locked = network.image(&wanted, &events, &Interrupt::default()).await;
+    let locked = azure.arm().image(&wanted, &events).await;
     let warnings = warnings.lock().expect("the warnings").join("\n");
     (locked, warnings)
 }
@@ -97,7 +91,7 @@ async fn an_arm64_base_needs_a_gallery() {
     let arm = || marketplace("Debian", "debian-12", "12-arm64");
     let (locked, _) = lock(&azure, arm()).await;
     let error = locked.expect_err("a refusal");
-    let hint = error.hint().unwrap_or_default();
+    let hint = error.hint.as_deref().unwrap_or_default();
     insta::assert_snapshot!(format!("{error}\n{hint}"), @"
     cannot lock image Debian:debian-12:12-arm64:0.20250210.1000: its architecture is aarch64, which no managed image can have
     Set `managed_image = false` in `[output.azure]`, and name an image definition with the architecture Arm64 in `[output.azure.gallery]`.

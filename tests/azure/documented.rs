@@ -9,10 +9,10 @@ use testing::azure::harness::{AzureHarness, base};
 use testing::azure::{Config, Fault, FaultKind};
 use testing::plan::provisioner;
 use vault_bake::bake::BakeError;
-use vault_bake::builder::azure::sweep_expired;
-use vault_bake::definition::Security;
 use vault_bake::event::{Event, Events};
-use vault_bake::lock::VmGeneration;
+use vault_bake::platform::azure::Security;
+use vault_bake::platform::azure::VmGeneration;
+use vault_bake::platform::azure::sweep_expired;
 
 /// Returns the actions that the role must allow for this request.
 fn actions(operation: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use testing::azure::Config;
 use testing::azure::bodies::{self, VNET};
 use testing::azure::client::{NETWORK, RawClient};
 use testing::azure::harness::{AzureHarness, base};
-use vault_bake::lock::VmGeneration;
+use vault_bake::platform::azure::VmGeneration;
 
 /// The properties that Azure decides, by api-version, image or size, if a request does not name them.
 const DECIDED: [(&str, &[&str]); 5] = [

@@ -363,7 +363,7 @@ async fn a_wrong_byte_in_a_release_reaches_no_machine() {
 
 mod exhaustive {
     use vault_bake::boot_test::MIN_HARDENING_INDEX;
-    use vault_bake::builder::qemu::kvm_works;
+    use vault_bake::platform::qemu::kvm_works;
 
     use super::*;
     use crate::project::audits;

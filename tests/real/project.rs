@@ -17,7 +17,7 @@ use semver::Version;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use vault_bake::builder::qemu::{QemuOptions, requirements};
+use vault_bake::platform::qemu::{QemuOptions, requirements};
 use vault_bake::release::ReleaseMirror;
 
 use crate::fixture_vault::lab;

@@ -9,15 +9,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize as _;
+use serde_json::json;
 use tokio::io::AsyncReadExt as _;
-use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuOptions, Tools, requirements};
 use vault_bake::builder::{Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Machine};
-use vault_bake::definition::{Definition, Firmware, MachineSpec, Network, QemuBase};
+use vault_bake::definition::Definition;
+use vault_bake::definition::platform::{Firmware, PlannedBase, PlannedMachine};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
 use vault_bake::http;
-use vault_bake::lock::{LockedBase, PackageIndex};
-use vault_bake::plan::{PlannedBase, PlannedMachine};
+use vault_bake::platform::qemu::{
+    LockedBase, MachineSpec, Network, PackageIndex, Qemu, QemuBase, QemuMachine, QemuOptions,
+    Tools, requirements,
+};
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Poll, Wait};
@@ -112,7 +116,7 @@ impl VmHarness {
         let boot = Boot {
             disk,
             layer: None,
-            machine: &PlannedMachine::Qemu(machine),
+            machine: &PlannedMachine(json!(machine)),
             keys: &self.keys,
             identity,
             role,
@@ -169,7 +173,7 @@ pub async fn base_with(run: &str, packages: &[&str]) -> Option<DiskFile> {
     harness.finish().await;
     match disk.content {
         Content::File(file) => Some(file),
-        Content::Azure(image) => panic!("a base of this machine, not {image:?}"),
+        Content::Cloud(image) => panic!("a base of this machine, not {image:?}"),
     }
 }
 
@@ -219,8 +223,15 @@ async fn planned(
         "schema = 1\ndescription = \"base\"\n\n[base.qemu]\nkind = \"packages\"\npackages = {packages:?}\n\
          firmware = \"{firmware}\"\n\n[[step]]\nprovisioner = \"seal\"\n"
     );
-    let definition = Definition::parse(Path::new("base/image.toml"), &text, &BTreeMap::new());
-    let wanted = definition.expect("a definition").qemu.expect("a base");
+    let definition = Definition::parse(
+        Path::new("base/image.toml"),
+        &text,
+        &BTreeMap::new(),
+        &vault_bake::platform::all(None),
+    );
+    let definition = definition.expect("a definition");
+    let parts = definition.parts("qemu").expect("a base");
+    let wanted = QemuBase::deserialize(&parts.base).expect("a base");
     let QemuBase::Packages {
         mirror,
         suite,
@@ -244,9 +255,9 @@ async fn planned(
             sha256: Digest::hash_bytes(&bytes),
         });
     }
-    PlannedBase::Qemu {
-        wanted,
-        locked: LockedBase::Packages { index },
+    PlannedBase {
+        wanted: json!(wanted),
+        locked: json!(LockedBase::Packages { index }),
     }
 }
 

@@ -235,10 +235,11 @@ fn nothing_unsafe_is_built_without_a_reason() {
     );
     let lint = |text: &str| {
         fs::write(&file, text).unwrap();
-        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let definition =
+            Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
         let lock = format!(
             "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-            requested_releases(&definition)
+            requested_releases(&definition, &vault_bake::platform::all(None))
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);
@@ -294,10 +295,11 @@ fn a_build_with_an_unreadable_file_has_a_hint() {
     );
     let built = |text: &str| {
         fs::write(&file, text).unwrap();
-        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let definition =
+            Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
         let lock = format!(
             "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-            requested_releases(&definition)
+            requested_releases(&definition, &vault_bake::platform::all(None))
         );
         fs::write(image.join("image.lock"), lock).unwrap();
         let build = run(folder.path(), &["build", "web", "--dry-run"]);

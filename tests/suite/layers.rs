@@ -13,7 +13,7 @@ use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Event;
 use vault_bake::manifest::Manifest;
-use vault_bake::plan::{Plan, PlannedMachine, PlannedStep, StepKind};
+use vault_bake::plan::{Plan, PlannedStep, StepKind};
 
 /// A step as the property sees it: equal steps are the same to a VM.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,9 +101,7 @@ fn whole(step_inputs: &StepInputs, steps: &[VisibleStep]) -> (Plan, Disk) {
     if step_inputs.lib {
         plan.lib.sha256 = Digest::hash_bytes("another library");
     }
-    if let PlannedMachine::Qemu(machine) = &mut plan.machine {
-        machine.memory_mib = step_inputs.memory_mib;
-    }
+    plan.target.machine.0["memory_mib"] = step_inputs.memory_mib.into();
     plan.releases = [("vault", step_inputs.vault), ("consul", step_inputs.consul)]
         .map(|(product, content)| {
             let mut release = missing_release();

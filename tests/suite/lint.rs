@@ -221,7 +221,12 @@ fn shipped_images_have_no_finding() {
             let mut given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
             let subnets = subnets.map(|subnets: &str| subnets.to_owned());
             given.extend(subnets.map(|subnets| ("management_subnets".to_owned(), subnets)));
-            let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
+            let definition = Definition::load(
+                &root.join("images").join(image),
+                &given,
+                &vault_bake::platform::all(None),
+            )
+            .unwrap();
             let provisioners =
                 Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
             let steps = plan_steps(&definition, &provisioners).unwrap();
@@ -241,7 +246,12 @@ fn vault_on_a_consul_that_refuses_its_keys_is_found() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = |image: &str, version: &str| {
         let given = BTreeMap::from([("consul_version".to_owned(), version.to_owned())]);
-        let definition = Definition::load(&root.join("images").join(image), &given).unwrap();
+        let definition = Definition::load(
+            &root.join("images").join(image),
+            &given,
+            &vault_bake::platform::all(None),
+        )
+        .unwrap();
         let provisioners = Provisioners::load(&[root.join("provisioners")], &definition).unwrap();
         let steps = plan_steps(&definition, &provisioners).unwrap();
         let mut found = lint_steps(&steps, &definition.releases, &definition.allowed).unwrap();
@@ -330,7 +340,13 @@ fn a_definition_may_say_why() {
              [[step]]\nprovisioner = \"base\"\n[[step]]\nprovisioner = \"consul\"\n\
              [[step]]\nname = \"open\"\nfile = \"open.hcl\"\ndestination = \"/etc/consul.d/open.hcl\"\n[[step]]\nprovisioner = \"seal\"\n"
         );
-        let definition = Definition::parse(&file, &text, &BTreeMap::new()).map_err(|error| {
+        let definition = Definition::parse(
+            &file,
+            &text,
+            &BTreeMap::new(),
+            &vault_bake::platform::all(None),
+        )
+        .map_err(|error| {
             problems_text(&error).replace(&folder.path().display().to_string(), "FOLDER")
         })?;
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");

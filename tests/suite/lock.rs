@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vault_bake::definition::{AzureBase, AzureSpec, BuilderKind, Definition};
+use futures::future::BoxFuture;
+use vault_bake::definition::Definition;
+use vault_bake::definition::platform::{BaseError, BaseErrorKind, LockContext, Platforms};
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
-use vault_bake::lock::{
-    self, Bases, ImageReference, Index, Lock, LockError, LockedImage, Network, PackageIndex,
-    VmGeneration,
-};
+use vault_bake::lock::{self, Bases, Lock, LockError, Releases};
 use vault_bake::plan::plan;
+use vault_bake::platform::azure::{
+    AzureBase, AzurePlatform, AzureSpec, ImageReference, Images, LockedImage, VmGeneration,
+};
+use vault_bake::platform::qemu::{PackageIndex, QemuPlatform, SignedSuites, Suites};
 use vault_bake::provisioner::Provisioners;
 use vault_bake::release::{Architecture, LockedRelease, ReleaseMirror, ReleaseName};
 use vault_bake::wait::Interrupt;
@@ -20,28 +23,28 @@ use crate::problems::lock_error;
 /// A fake network that has everything.
 pub struct FakeNetwork;
 
-impl Index for FakeNetwork {
-    async fn suite(
-        &self,
-        mirror: &str,
-        suite: &str,
-        _events: &Events,
-        _interrupt: &Interrupt,
-    ) -> Result<PackageIndex, LockError> {
-        Ok(PackageIndex {
+impl Suites for FakeNetwork {
+    fn index<'a>(
+        &'a self,
+        mirror: &'a str,
+        suite: &'a str,
+        _context: LockContext<'a>,
+    ) -> BoxFuture<'a, Result<PackageIndex, BaseError>> {
+        Box::pin(std::future::ready(Ok(PackageIndex {
             mirror: mirror.to_owned(),
             suite: suite.to_owned(),
             date: String::from("2026-07-11T10:16:37Z"),
             sha256: Digest::hash_bytes(format!("{mirror} {suite}")),
-        })
+        })))
     }
+}
 
-    async fn image(
-        &self,
-        wanted: &AzureSpec,
-        _events: &Events,
-        _interrupt: &Interrupt,
-    ) -> Result<LockedImage, LockError> {
+impl Images for FakeNetwork {
+    fn image<'a>(
+        &'a self,
+        wanted: &'a AzureSpec,
+        _events: &'a Events,
+    ) -> BoxFuture<'a, Result<LockedImage, BaseError>> {
         let image = match wanted.base.clone() {
             AzureBase::Marketplace {
                 publisher,
@@ -59,7 +62,7 @@ impl Index for FakeNetwork {
             },
             AzureBase::ManagedImage { id } => ImageReference::ManagedImage { id },
         };
-        Ok(LockedImage {
+        Box::pin(std::future::ready(Ok(LockedImage {
             arch: match image.to_string().contains("arm64") {
                 true => Architecture::Aarch64,
                 false => Architecture::X86_64,
@@ -69,15 +72,16 @@ impl Index for FakeNetwork {
             security: None,
             disk_controllers: Vec::new(),
             plan: None,
-        })
+        })))
     }
+}
 
+impl Releases for FakeNetwork {
     async fn release(
         &self,
         source: &ReleaseMirror,
         name: ReleaseName<'_>,
-        _events: &Events,
-        _interrupt: &Interrupt,
+        _context: LockContext<'_>,
     ) -> Result<LockedRelease, LockError> {
         let ReleaseName {
             product,
@@ -106,6 +110,18 @@ impl Index for FakeNetwork {
     }
 }
 
+/// Returns all platforms, which look up their bases in the fake network.
+pub fn platforms() -> Platforms {
+    Platforms::new(vec![
+        Box::new(QemuPlatform {
+            suites: Box::new(FakeNetwork),
+        }),
+        Box::new(AzurePlatform {
+            images: Some(Box::new(FakeNetwork)),
+        }),
+    ])
+}
+
 /// Returns the lock of `definition`, resolved from the fake network.
 pub fn locked(definition: &Definition) -> Lock {
     locking(definition, Bases::All)
@@ -119,12 +135,19 @@ fn resolve(definition: &Definition, bases: Bases<'_>) -> Result<Lock, LockError>
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
+    let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let context = LockContext {
+        now: jiff::Timestamp::UNIX_EPOCH,
+        events: &events,
+        interrupt: &interrupt,
+    };
+    let platforms = platforms();
     runtime.block_on(lock::resolve(
         definition,
+        &platforms,
         bases,
         &FakeNetwork,
-        &Events::silent(),
-        &Interrupt::default(),
+        context,
     ))
 }
 
@@ -135,7 +158,12 @@ fn vault_with_a_consul_that_refuses_its_keys_is_not_locked() {
         let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
         let text = format!("{text}{more}");
         let file = Path::new("images/web/image.toml");
-        let definition = Definition::parse(file, &text, &BTreeMap::new());
+        let definition = Definition::parse(
+            file,
+            &text,
+            &BTreeMap::new(),
+            &vault_bake::platform::all(None),
+        );
         let definition = definition.unwrap_or_else(|error| panic!("{error}"));
         match resolve(&definition, Bases::All) {
             Ok(lock) => format!("{} releases", lock.releases.len()),
@@ -159,9 +187,10 @@ fn vault_with_a_consul_that_refuses_its_keys_is_not_locked() {
 fn the_shipped_definitions_have_versions_that_fit() {
     let releases = |image: &str| {
         let folder = Path::new("images").join(image);
-        let definition = Definition::load(&folder, &BTreeMap::new());
+        let definition =
+            Definition::load(&folder, &BTreeMap::new(), &vault_bake::platform::all(None));
         let mut definition = definition.unwrap_or_else(|error| panic!("{error}"));
-        definition.azure = None;
+        definition.platforms.retain(|(name, _)| *name == "qemu");
         let versions = locked(&definition).releases.into_iter();
         let versions = versions.map(|release| format!("{} {}", release.product, release.version));
         versions.collect::<Vec<_>>()
@@ -179,20 +208,26 @@ fn definition(name: &str) -> Definition {
     } else {
         BTreeMap::new()
     };
-    Definition::load(&file, &given).unwrap_or_else(|error| panic!("{error}"))
+    Definition::load(&file, &given, &vault_bake::platform::all(None))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Each base gets programs that start on it: the lock has them for both, and a plan those of one.
 #[test]
 fn releases_are_locked_for_the_architecture_of_each_base() {
-    let shipped = Definition::load(Path::new("images/vault-server"), &BTreeMap::new());
+    let shipped = Definition::load(
+        Path::new("images/vault-server"),
+        &BTreeMap::new(),
+        &vault_bake::platform::all(None),
+    );
     let mut both = shipped.unwrap_or_else(|error| panic!("{error}"));
-    let azure = both.azure.as_mut().unwrap();
-    azure.machine.allow_from = vec!["203.0.113.7".to_owned()];
-    let AzureBase::Marketplace { sku, .. } = &mut azure.base else {
-        panic!("another base");
-    };
-    *sku = "13-arm64".to_owned();
+    let (_, azure) = both
+        .platforms
+        .iter_mut()
+        .find(|(name, _)| *name == "azure")
+        .unwrap();
+    azure.machine["allow_from"] = serde_json::json!(["203.0.113.7"]);
+    azure.base["sku"] = serde_json::json!("13-arm64");
     let lock = locked(&both);
     let named = |release: &LockedRelease| format!("{} {}", release.arch, release.file);
     let files: Vec<_> = lock.releases.iter().map(named).collect();
@@ -210,10 +245,10 @@ fn releases_are_locked_for_the_architecture_of_each_base() {
     let provisioners = Provisioners::load(&["provisioners".into()], &both);
     let provisioners = provisioners.unwrap_or_else(|error| panic!("{error}"));
     for (builder, architecture) in [
-        (BuilderKind::Qemu, Architecture::X86_64),
-        (BuilderKind::Azure, Architecture::Aarch64),
+        ("qemu", Architecture::X86_64),
+        ("azure", Architecture::Aarch64),
     ] {
-        let planned = plan(&both, &lock, &provisioners, builder);
+        let planned = plan(&both, &lock, &provisioners, &platforms(), builder);
         let planned = planned.unwrap_or_else(|error| panic!("{error}"));
         let count = planned.releases.len();
         assert_eq!(count, both.releases.len());
@@ -222,7 +257,7 @@ fn releases_are_locked_for_the_architecture_of_each_base() {
     // A lock of an earlier version has releases for one of them.
     let mut old = lock;
     old.releases.retain(|one| one.arch == Architecture::X86_64);
-    let refused = plan(&both, &old, &provisioners, BuilderKind::Azure);
+    let refused = plan(&both, &old, &provisioners, &platforms(), "azure");
     assert!(refused.is_err_and(|error| error.to_string().contains("its releases are not those")));
 }
 
@@ -230,13 +265,16 @@ fn releases_are_locked_for_the_architecture_of_each_base() {
 #[test]
 fn one_base_alone_is_locked_and_that_of_others_stays() {
     let mut both = definition("everything");
-    both.azure = definition("azure.toml").azure;
+    both.platforms.extend(definition("azure.toml").platforms);
     let whole = locked(&both);
-    let qemu = |before: Option<&Lock>| locking(&both, Bases::Only(BuilderKind::Qemu, before));
+    let qemu = |before: Option<&Lock>| locking(&both, Bases::Only("qemu", before));
     let alone = qemu(None);
-    assert_eq!((&alone.qemu, &alone.azure), (&whole.qemu, &None));
+    assert_eq!(
+        (alone.base("qemu"), alone.base("azure")),
+        (whole.base("qemu"), None)
+    );
     assert_eq!(qemu(Some(&whole)), whole);
-    let azure = locking(&both, Bases::Only(BuilderKind::Azure, Some(&alone)));
+    let azure = locking(&both, Bases::Only("azure", Some(&alone)));
     assert_eq!(azure, whole);
     // The lock entry of another definition is not kept.
     let other = locked(&definition("azure.toml"));
@@ -251,7 +289,7 @@ fn a_lock_names_everything_and_survives_its_file() {
         let path = folder.path().join("image.lock");
         lock.save(&path).unwrap();
         assert_eq!(
-            Lock::load(&path).unwrap_or_else(|error| panic!("{error}")),
+            Lock::load(&path, &platforms()).unwrap_or_else(|error| panic!("{error}")),
             lock
         );
         assert_eq!(Digest::hash_file(&path).unwrap().0, lock.digest());
@@ -267,9 +305,9 @@ fn a_lock_is_for_base_releases_and_their_source_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("node.toml");
         std::fs::write(&file, text).unwrap();
-        lock::requested_releases(
-            &Definition::load(&file, &BTreeMap::new()).unwrap_or_else(|e| panic!("{e}")),
-        )
+        let read = Definition::load(&file, &BTreeMap::new(), &vault_bake::platform::all(None));
+        let read = read.unwrap_or_else(|error| panic!("{error}"));
+        lock::requested_releases(&read, &platforms())
     };
     let text = std::fs::read_to_string("tests/definitions/valid/least.toml").unwrap();
     let first = wanted(&text);
@@ -314,7 +352,7 @@ fn a_lock_that_cannot_be_read_says_where_and_why() {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }
-        let error = lock_error(&Lock::load(&path).expect_err(name));
+        let error = lock_error(&Lock::load(&path, &platforms()).expect_err(name));
         let error = error.replace(&folder.path().display().to_string(), "FOLDER");
         messages = format!("{messages}{name}: {error}\n");
     }
@@ -334,19 +372,20 @@ fn an_index_without_a_good_signature_is_refused() {
     .unwrap();
     let keyring = folder.path().join("keyring.gpg");
     std::fs::write(&keyring, []).unwrap();
-    let network = Network {
-        azure: None,
-        keyring,
-        now: jiff::Timestamp::UNIX_EPOCH,
-    };
+    let suites = SignedSuites { keyring };
     let mirror = format!("file://{}", folder.path().display());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let (events, interrupt) = (Events::silent(), Interrupt::default());
+    let context = LockContext {
+        now: jiff::Timestamp::UNIX_EPOCH,
+        events: &events,
+        interrupt: &interrupt,
+    };
     let error = runtime
-        .block_on(network.suite(&mirror, "bookworm", &events, &interrupt))
+        .block_on(suites.index(&mirror, "bookworm", context))
         .expect_err("it bears no signature");
-    assert!(matches!(error, LockError::Signature { .. }), "{error}");
+    assert_eq!(error.kind, BaseErrorKind::Integrity, "{error}");
 }

@@ -33,6 +33,7 @@ mod manifest;
 mod network;
 mod pin;
 mod plan;
+mod platforms;
 mod product;
 mod problems;
 mod project_file;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use vault_bake::definition::{BuilderKind, Definition, Security};
-use vault_bake::plan::{EnvValue, Plan, PlannedMachine, PlannedOutput, plan};
+use serde::Deserialize as _;
+use vault_bake::definition::Definition;
+use vault_bake::plan::{EnvValue, Plan, plan};
+use vault_bake::platform::azure::{AzureMachine, AzureOutput, Security};
 use vault_bake::provisioner::Provisioners;
 
-use crate::lock::locked;
+use crate::lock::{locked, platforms};
 use crate::problems::{definition_error, plan_error, provisioner_error};
 
 const CANARY: &str = "canary-0123456789";
@@ -31,14 +33,16 @@ fn planned(definition: &Definition) -> Result<Plan, String> {
         definition,
         &locked(definition),
         &provisioners,
-        BuilderKind::Qemu,
+        &platforms(),
+        "qemu",
     )
     .map_err(|error| plan_error(&error))
 }
 
 fn node() -> Plan {
     let folder = Path::new("tests/suite/fixtures/images/node");
-    let definition = Definition::load(folder, &given()).unwrap_or_else(|error| panic!("{error}"));
+    let definition = Definition::load(folder, &given(), &vault_bake::platform::all(None))
+        .unwrap_or_else(|error| panic!("{error}"));
     planned(&definition).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -101,7 +105,8 @@ fn elsewhere(file: &str, change: impl Fn(String) -> String) -> Result<Plan, Stri
     }
     let image = folder.path().join("node");
     let named = |error: String| error.replace(&folder.path().display().to_string(), "FOLDER");
-    let definition = Definition::load(&image, &given()).map_err(|e| named(definition_error(&e)))?;
+    let definition = Definition::load(&image, &given(), &vault_bake::platform::all(None))
+        .map_err(|e| named(definition_error(&e)))?;
     planned(&definition).map_err(named)
 }
 
@@ -224,12 +229,13 @@ fn what_a_plan_refuses() {
 #[test]
 fn a_lock_that_does_not_fit_is_refused() {
     let folder = Path::new("tests/suite/fixtures/images/node");
-    let definition = Definition::load(folder, &given()).unwrap_or_else(|error| panic!("{error}"));
+    let definition = Definition::load(folder, &given(), &vault_bake::platform::all(None))
+        .unwrap_or_else(|error| panic!("{error}"));
     let provisioners = Provisioners::load(&search(), &definition).unwrap();
     let refused = |change: &dyn Fn(&mut vault_bake::lock::Lock)| {
         let mut lock = locked(&definition);
         change(&mut lock);
-        let error = plan(&definition, &lock, &provisioners, BuilderKind::Qemu)
+        let error = plan(&definition, &lock, &provisioners, &platforms(), "qemu")
             .err()
             .unwrap();
         error.to_string()
@@ -239,8 +245,8 @@ fn a_lock_that_does_not_fit_is_refused() {
             refused(&|lock| lock.wanted = vault_bake::digest::Digest::hash_bytes("another")),
             refused(&|lock| lock.releases.clear()),
             refused(&|lock| lock.releases[0].version = String::from("1.0.0")),
-            refused(&|lock| lock.qemu = None),
-            refused(&|lock| lock.qemu = Some(vault_bake::lock::LockedBase::Packages { index: Vec::new() })),
+            refused(&|lock| drop(lock.bases.remove("qemu"))),
+            refused(&|lock| lock.bases["qemu"]["index"] = toml::Value::Array(Vec::new())),
         ]
         .join("\n"),
         @r#"
@@ -288,6 +294,7 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
         let definition = Definition::load(
             Path::new("tests/definitions/valid/least.toml"),
             &BTreeMap::new(),
+            &vault_bake::platform::all(None),
         );
         let definition = definition.unwrap();
         let search = [folder.path().join("provisioners")];
@@ -296,7 +303,8 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
             &definition,
             &locked(&definition),
             &provisioners,
-            BuilderKind::Qemu,
+            &platforms(),
+            "qemu",
         )
         .err()
         .unwrap();
@@ -311,32 +319,39 @@ fn a_template_that_cannot_be_rendered_is_named_with_its_line() {
 #[test]
 fn the_shipped_definitions_need_allow_from_on_azure() {
     for name in ["quickstart", "consul-server", "vault-server"] {
-        let made = |given: &[(&str, &str)], builder: BuilderKind| {
+        let made = |given: &[(&str, &str)], builder: &str| {
             let given = given.iter();
             let given = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let definition = Definition::load(&Path::new("images").join(name), &given.collect());
+            let definition = Definition::load(
+                &Path::new("images").join(name),
+                &given.collect(),
+                &vault_bake::platform::all(None),
+            );
             let definition = definition.unwrap_or_else(|error| panic!("{error}"));
             let provisioners = Provisioners::load(&["provisioners".into()], &definition).unwrap();
-            plan(&definition, &locked(&definition), &provisioners, builder)
+            plan(
+                &definition,
+                &locked(&definition),
+                &provisioners,
+                &platforms(),
+                builder,
+            )
         };
-        assert!(made(&[], BuilderKind::Qemu).is_ok(), "{name}");
-        let error = made(&[], BuilderKind::Azure).err().unwrap().to_string();
+        assert!(made(&[], "qemu").is_ok(), "{name}");
+        let error = made(&[], "azure").err().unwrap().to_string();
         let expected = "allow_from: empty; expected the addresses that builds are started from";
         assert!(error.contains(expected), "{error}");
-        let plan = made(&[("azure_allow_from", "203.0.113.7")], BuilderKind::Azure);
+        let plan = made(&[("azure_allow_from", "203.0.113.7")], "azure");
         let plan = plan.unwrap_or_else(|error| panic!("{error}"));
         let given = [
             ("azure_allow_from", "203.0.113.7"),
             ("azure_gallery", "shelf"),
         ];
-        let in_gallery = made(&given, BuilderKind::Azure);
+        let in_gallery = made(&given, "azure");
         let in_gallery = in_gallery.unwrap_or_else(|error| panic!("{error}"));
         for (plan, gallery) in [(plan, None), (in_gallery, Some("shelf"))] {
-            let (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) =
-                (plan.machine, plan.output)
-            else {
-                panic!("{name}: not for Azure");
-            };
+            let machine = AzureMachine::deserialize(plan.target.machine.0).expect(name);
+            let output = AzureOutput::deserialize(plan.target.output.0).expect(name);
             let trusted = machine.security == Security::TrustedLaunch;
             assert_eq!(
                 (trusted, output.managed_image),

@@ -143,7 +143,12 @@ fn the_first_folder_that_has_one_counts() {
         ],
     );
     let least = Path::new("tests/definitions/valid/least.toml");
-    let definition = Definition::load(least, &std::collections::BTreeMap::new()).unwrap();
+    let definition = Definition::load(
+        least,
+        &std::collections::BTreeMap::new(),
+        &vault_bake::platform::all(None),
+    )
+    .unwrap();
     let search = [folder.path().join("missing"), own, shipped.clone()];
 
     let error = Provisioners::load(&search, &definition)

@@ -273,7 +273,8 @@ pub fn rendered_of(image: &str, path: &str, variables: &[(&str, &str)]) -> Strin
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let image = folder().with_file_name("images").join(image);
-    let definition = Definition::load(&image, &given.collect()).unwrap();
+    let definition =
+        Definition::load(&image, &given.collect(), &vault_bake::platform::all(None)).unwrap();
     let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
     let steps = plan_steps(&definition, &provisioners).unwrap();
     let mut files = steps.iter().flat_map(|step| &step.files);
@@ -323,7 +324,8 @@ fn inputs_that_fit_no_configuration_are_refused_by_name() {
     let refused = |provisioner: &str, input: &str| {
         let place = tempfile::tempdir().unwrap();
         let image = changed_server(place.path(), provisioner, input);
-        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let definition =
+            Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
         let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
         let error = plan_error(&plan_steps(&definition, &provisioners).err().unwrap());
         error.replace(&place.path().display().to_string(), "FOLDER")

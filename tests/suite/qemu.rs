@@ -11,11 +11,10 @@ use std::path::Path;
 
 use vault_bake::builder::Kernel;
 use vault_bake::builder::access::{self, Purpose};
-use vault_bake::builder::qemu::machine::accelerator::{Accelerator, choose};
-use vault_bake::builder::qemu::machine::arguments::{Arguments, Uefi};
-use vault_bake::builder::qemu::machine::emulation::{FIXED_ADDRESSES, processor};
-use vault_bake::builder::qemu::{QemuOptions, requirements};
-use vault_bake::definition::{MachineSpec, Network};
+use vault_bake::platform::qemu::machine::accelerator::{Accelerator, choose};
+use vault_bake::platform::qemu::machine::arguments::{Arguments, Uefi};
+use vault_bake::platform::qemu::machine::emulation::{FIXED_ADDRESSES, processor};
+use vault_bake::platform::qemu::{MachineSpec, Network, QemuOptions, requirements};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Keys;
 

@@ -101,6 +101,39 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "circles:\n{}", found.join("\n"));
 }
 
+/// A platform is in its folder: others know it by the list of platforms. Nodes of a cluster are VMs
+/// of QEMU, so `nodes` uses its parts.
+#[test]
+fn only_the_lists_and_its_own_folder_name_a_platform() {
+    let source = root().join("src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&source) {
+        let inside = file.strip_prefix(&source).expect("below src");
+        let text = fs::read_to_string(&file).expect("a source file");
+        for name in ["azure", "qemu"] {
+            let allowed = ["lib.rs", "platform.rs", "bin/vault-bake/platforms.rs"];
+            let is_list = allowed.iter().any(|list| inside == Path::new(list));
+            let own = Path::new("platform").join(name);
+            let is_own = inside.starts_with(&own) || inside == own.with_extension("rs");
+            let is_user = name == "qemu" && USES_QEMU.iter().any(|user| inside.starts_with(user));
+            let names = text.contains(&format!("platform::{name}"));
+            if names && !is_list && !is_own && !is_user {
+                wrong.push(format!("{} names platform::{name}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What runs VMs besides builds, or asks whether they are fast.
+const USES_QEMU: [&str; 5] = [
+    "nodes",
+    "rollout/local/measure.rs",
+    "bin/vault-bake/commands/doctor.rs",
+    "bin/vault-bake/commands/cluster.rs",
+    "bin/vault-bake/exit.rs",
+];
+
 #[test]
 fn files_stay_small() {
     let long: Vec<String> = rust_files(&root().join("src"))

@@ -1,6 +1,6 @@
 //! Requirements for bases from packages without root, by the content of system files.
 
-use vault_bake::builder::qemu::UserIds;
+use vault_bake::platform::qemu::UserIds;
 
 /// A user with all requirements.
 fn user() -> UserIds {

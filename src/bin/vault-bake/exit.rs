@@ -4,14 +4,13 @@
 use vault_bake::azure::{ArmError, CloudError, CredentialError};
 use vault_bake::bake::{BakeError, Failed};
 use vault_bake::builder::BuilderError;
-use vault_bake::builder::azure::AzureError;
-use vault_bake::builder::qemu::UserIds;
 use vault_bake::cluster::ClusterError;
 use vault_bake::cluster::file::{ClusterFileError, InvalidClusterName};
 use vault_bake::cluster::front::FrontError;
 use vault_bake::cluster::identities::IdentitiesError;
 use vault_bake::cluster::secrets::SecretError;
 use vault_bake::cluster::state::StateError;
+use vault_bake::definition::platform::BaseErrorKind;
 use vault_bake::definition::{DefinitionError, Problems};
 use vault_bake::guest_steps::ProvisionError;
 use vault_bake::http::FetchError;
@@ -20,9 +19,10 @@ use vault_bake::lint::LintError;
 use vault_bake::lock::LockError;
 use vault_bake::manifest::InvalidReference;
 use vault_bake::network::NetworkError;
+use vault_bake::nodes::PlatformError;
 use vault_bake::pin::PinError;
 use vault_bake::plan::PlanError;
-use vault_bake::platform::PlatformError;
+use vault_bake::platform::qemu::UserIds;
 use vault_bake::process::ProcessError;
 use vault_bake::product::ApiError;
 use vault_bake::project_file::StoreCredentialError;
@@ -62,7 +62,6 @@ failures! {
     AddressError => |_| Exit::Usage, address_hint;
     ApiError => |_| Exit::Failed, ApiError::hint;
     ArmError => |_| Exit::Failed, ArmError::hint;
-    AzureError => |_| Exit::Failed, AzureError::hint;
     BackendError => |_| Exit::Failed, BackendError::hint;
     BakeError => bake, bake_hint;
     CloudError => |_| Exit::Usage, |_| None;
@@ -285,11 +284,11 @@ fn cluster_state(error: &StateError) -> Exit {
 fn lock(error: &LockError) -> Exit {
     match error {
         LockError::Release(error) => release(error),
-        LockError::Signature { .. } => Exit::Integrity,
-        LockError::Fetch {
-            error: FetchError::Interrupted(_),
-            ..
-        } => Exit::Interrupted,
+        LockError::Base(error) => match error.kind {
+            BaseErrorKind::Failed => Exit::Failed,
+            BaseErrorKind::Integrity => Exit::Integrity,
+            BaseErrorKind::Interrupted => Exit::Interrupted,
+        },
         LockError::Missing { .. } => Exit::Usage,
         _ => Exit::Failed,
     }

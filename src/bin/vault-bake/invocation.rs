@@ -17,6 +17,7 @@ use vault_bake::digest::Digest;
 use vault_bake::event::Events;
 use vault_bake::manifest::{Reference, Tool};
 use vault_bake::plan;
+use vault_bake::platform;
 use vault_bake::provisioner::Provisioners;
 use vault_bake::run_context::{RunContext, runs_folder};
 use vault_bake::sign::Trust;
@@ -163,13 +164,17 @@ impl Invocation {
     /// Reads the definition of an image.
     pub fn load(&self, image: &str, vars: &Vars) -> Result<Definition, Failure> {
         let path = self.definition_folder(image);
-        Ok(Definition::load(&path, &self.variables(&path, vars)?)?)
+        Ok(Definition::load(
+            &path,
+            &self.variables(&path, vars)?,
+            &platform::all(None),
+        )?)
     }
 
     /// Reads and checks the definition of an image and its provisioners.
     pub fn check(&self, image: &str, vars: &Vars) -> Result<(Definition, Provisioners), Failure> {
         let path = self.definition_folder(image);
-        let draft = Definition::draft(&path, &self.variables(&path, vars)?)?;
+        let draft = Definition::draft(&path, &self.variables(&path, vars)?, &platform::all(None))?;
         Ok(plan::check_draft(draft, &self.provisioners()?)?)
     }
 

@@ -2,7 +2,6 @@
 //! returns the exit code.
 
 mod args;
-mod azure;
 mod clock;
 mod clusters;
 mod commands;
@@ -14,6 +13,7 @@ mod key_hint;
 mod keys;
 mod new_files;
 mod output;
+mod platforms;
 mod report;
 mod shipped;
 mod store_location;

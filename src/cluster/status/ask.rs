@@ -11,7 +11,7 @@ use crate::cluster::file::TierName;
 use crate::cluster::secrets::SecretName;
 use crate::cluster::state::{Phase, State};
 use crate::cluster::{Cluster, ClusterError, Context, TokenError};
-use crate::platform::Platform;
+use crate::nodes::Platform;
 use crate::product::consul::{AutopilotHealth, RaftServer};
 use crate::product::{consul, vault};
 use crate::secret::Secret;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Action, Entries, entries};
-use crate::definition::base::no_file;
 use crate::definition::document::{Item, Raw, Table};
+use crate::definition::files::no_file;
 use crate::definition::problem::{Location, Problem, quoted_list};
 use crate::definition::variables::{Value, Variables};
 use crate::definition::{files, script};

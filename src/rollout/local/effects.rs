@@ -15,7 +15,7 @@ use crate::cluster::state::{NodeStage, NodeState};
 use crate::cluster::{ClusterError, vault};
 use crate::digest::Digest;
 use crate::event::{Event, millis};
-use crate::platform::Stop;
+use crate::nodes::Stop;
 use crate::product::consul::Client;
 use crate::product::vault::UNIT as VAULT_UNIT;
 use crate::rollout::{Action, EffectError, Evidence, NodePlan, Plan};

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Local;
-use crate::builder::qemu::kvm_works;
 use crate::cluster::controller::vault_endpoint;
 use crate::cluster::file::{FrontKind, TierName};
 use crate::cluster::running::Running;
 use crate::cluster::state::{OpenRollout, PlatformKind, State};
 use crate::cluster::{Cluster, Context, operator_token, vault};
 use crate::network::Network;
+use crate::platform::qemu::kvm_works;
 use crate::product::Endpoint;
 use crate::product::vault::{API_PORT as VAULT_PORT, SERVER_NAME as VAULT_NAME};
 use crate::rollout::canary::{self, Canary, CanaryNode, CanaryOptions, Pace};

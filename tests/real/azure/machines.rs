@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testing::azure::{Machines, Source, Spec};
 use vault_bake::builder::DiskFile;
-use vault_bake::builder::qemu::machine::accelerator::Accelerator;
+use vault_bake::platform::qemu::machine::accelerator::Accelerator;
 
 /// The running VMs.
 pub struct QemuMachines {
@@ -158,7 +158,7 @@ impl Vm {
     fn start(&mut self) -> Result<(), String> {
         let address = self.spec.ssh.ok_or("the VM has no address")?;
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let kvm = vault_bake::builder::qemu::kvm_works();
+        let kvm = vault_bake::platform::qemu::kvm_works();
         let (accelerator, cpu) = match kvm {
             true => Accelerator::Kvm.options(),
             false => Accelerator::TcgOneThread.options(),

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use vault_bake::builder::Machine;
-use vault_bake::builder::qemu::Tools;
 use vault_bake::event::Events;
+use vault_bake::platform::qemu::Tools;
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 use crate::nodes::disk;

@@ -119,7 +119,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 mod exhaustive {
     use std::path::PathBuf;
 
-    use vault_bake::builder::qemu::kvm_works;
+    use vault_bake::platform::qemu::kvm_works;
 
     use super::*;
     use crate::project::{TestProject, output_text};

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vault_bake::builder::qemu::{QemuMachine, Tools};
 use vault_bake::builder::{AccessBy, Content, Disk, DiskFile, Machine as _};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
+use vault_bake::platform::qemu::{QemuMachine, Tools};
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Archive, Keys, Reboot, Script, Session};
 use vault_bake::wait::Interrupt;

@@ -1,9 +1,9 @@
 //! The base from packages: made, found again, and started with both kinds of firmware.
 
-use vault_bake::builder::qemu::{Qemu, QemuOptions};
+use serde_json::json;
 use vault_bake::builder::{Builder as _, Machine as _};
-use vault_bake::definition::{Firmware, MachineSpec};
-use vault_bake::plan::PlannedMachine;
+use vault_bake::definition::platform::{Firmware, PlannedMachine};
+use vault_bake::platform::qemu::{MachineSpec, Qemu, QemuOptions};
 use vault_bake::process::Program;
 
 use super::{PACKAGES, VmHarness, banner, build_spec, cache};
@@ -23,7 +23,7 @@ async fn starts_and_captures(run: &str, firmware: Firmware, spec: MachineSpec, s
     let boot = vault_bake::builder::Boot {
         disk: &disk,
         layer: None,
-        machine: &PlannedMachine::Qemu(spec),
+        machine: &PlannedMachine(json!(spec)),
         keys: &harness.keys,
         identity: None,
         role: "build",

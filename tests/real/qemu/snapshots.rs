@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use vault_bake::builder::qemu::kvm_works;
 use vault_bake::builder::{Disk, Machine};
-use vault_bake::definition::{Firmware, MachineSpec};
+use vault_bake::definition::Firmware;
 use vault_bake::event::{Event, Events};
+use vault_bake::platform::qemu::MachineSpec;
+use vault_bake::platform::qemu::kvm_works;
 use vault_bake::secret::Scrubber;
 use vault_bake::ssh::{Connector, Script};
 

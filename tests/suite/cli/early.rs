@@ -108,10 +108,11 @@ async fn a_version_that_is_taken_is_refused_before_lint_lock_and_bake() {
     // The linter has a finding too, but the version is checked first.
     fs::write(image.join("open.json"), r#"{"ports": {"http": 8500}}"#).unwrap();
     fs::write(image.join("image.toml"), text).unwrap();
-    let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+    let definition =
+        Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
     let lock = format!(
         "schema = 1\nwanted = \"{}\"\n[qemu]\n{base}",
-        requested_releases(&definition)
+        requested_releases(&definition, &vault_bake::platform::all(None))
     );
     fs::write(image.join("image.lock"), lock).unwrap();
     let cases: [&[&str]; 5] = [

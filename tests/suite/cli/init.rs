@@ -101,7 +101,12 @@ fn the_images_of_a_new_project_are_the_shipped_ones() {
     let header = "[variables.management_subnets]\n";
     let (_, table) = consul.split_once(header).unwrap();
     // Consul servers of the new project can be asked from the network of its cluster.
-    let definition = Definition::load(&folder.path().join(&path), &BTreeMap::new()).unwrap();
+    let definition = Definition::load(
+        &folder.path().join(&path),
+        &BTreeMap::new(),
+        &vault_bake::platform::all(None),
+    )
+    .unwrap();
     let subnets = &definition.variables["management_subnets"];
     let subnets = serde_json::to_string(subnets).unwrap();
     assert!(subnets.contains("10.77.0.0/24"), "{subnets}");

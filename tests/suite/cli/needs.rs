@@ -31,8 +31,9 @@ pub(super) fn lock(folder: &Path, base: &str, locked: &str) {
     let file = image.join("image.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("base.qemu.kind = \"packages\"\n", base)).unwrap();
-    let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
-    let wanted = requested_releases(&definition);
+    let definition =
+        Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
+    let wanted = requested_releases(&definition, &vault_bake::platform::all(None));
     let lock = format!("schema = 1\nwanted = \"{wanted}\"\n[qemu]\n{locked}");
     fs::write(image.join("image.lock"), lock).unwrap();
 }

@@ -147,7 +147,7 @@ fn a_list_in_brackets_means_the_same_as_one_without() {
     let of = |given: &str| {
         let definition = folder.path().join("images/nodes");
         let given = BTreeMap::from([("login_users".to_owned(), given.to_owned())]);
-        Definition::load(&definition, &given)
+        Definition::load(&definition, &given, &vault_bake::platform::all(None))
             .unwrap_or_else(|error| panic!("{error}"))
             .digest
     };

@@ -11,11 +11,12 @@ use testing::recorded_store::{self, in_cloud, with};
 use testing::sample::{check, digest, sample, step, test_record};
 use testing::signing::{key, key_pem, signer, trust};
 use uuid::Uuid;
-use vault_bake::definition::{BuilderKind, Definition, ReleaseSource};
+use vault_bake::definition::{Definition, ReleaseSource};
 use vault_bake::digest::Digest;
 use vault_bake::lock::Lock;
 use vault_bake::manifest::{Input, Manifest, Package, StepFact};
 use vault_bake::plan::plan;
+use vault_bake::platform;
 use vault_bake::provisioner::Provisioners;
 use vault_bake::store::event::{Body, Retention, Revoke};
 use vault_bake::store::gc::ExternalUses;
@@ -435,7 +436,8 @@ fn load(project: &Project, image: &str, more: &[(&str, &str)]) -> Definition {
     let given = given.iter().chain(more);
     let given = given.filter(|(name, _)| names.iter().any(|known| known == name));
     let given = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Definition::load(&folder, &given.collect()).unwrap_or_else(|error| panic!("{error}"))
+    Definition::load(&folder, &given.collect(), &platform::all(None))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Gives a manifest the digests of the plan of the quickstart, as if it was built from that plan.
@@ -445,7 +447,13 @@ fn as_planned(project: &Project, manifest: &mut Manifest, datacenter: &str) {
     let lock = locked_as_fixture(&definition);
     let search = [root().join("provisioners")];
     let provisioners = Provisioners::load(&search, &definition).unwrap();
-    let plan = plan(&definition, &lock, &provisioners, BuilderKind::Qemu);
+    let plan = plan(
+        &definition,
+        &lock,
+        &provisioners,
+        &platform::all(None),
+        "qemu",
+    );
     let plan = plan.unwrap_or_else(|error| panic!("{error}"));
     manifest.source.plan_digest = plan.digest();
     for (step, planned) in manifest.steps.iter_mut().zip(&plan.steps) {

@@ -220,7 +220,13 @@ fn an_unreadable_file_of_an_image_is_refused_or_allowed() {
             "schema = 1\ndescription = \"a server\"\nbase.qemu.kind = \"packages\"\n{allow}\n\
              [[step]]\nname = \"server\"\nfile = \"{name}\"\ndestination = \"/etc/vault.d/{name}\"\n[[step]]\nprovisioner = \"seal\"\n"
         );
-        let definition = Definition::parse(&file, &text, &BTreeMap::new()).unwrap();
+        let definition = Definition::parse(
+            &file,
+            &text,
+            &BTreeMap::new(),
+            &vault_bake::platform::all(None),
+        )
+        .unwrap();
         let provisioners = Path::new(env!("CARGO_MANIFEST_DIR")).join("provisioners");
         let provisioners = Provisioners::load(&[provisioners], &definition).unwrap();
         let steps = plan_steps(&definition, &provisioners).unwrap();

@@ -151,7 +151,8 @@ fn the_firewall_alone_refuses_a_subnet_of_everything() {
         );
         let changed = text.replace("provisioner = \"harden\"\n", &step);
         fs::write(image.join("image.toml"), changed).unwrap();
-        let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+        let definition =
+            Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
         let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
         assert!(plan_steps(&definition, &provisioners).is_err(), "{subnet}");
     }

@@ -18,7 +18,8 @@ use super::{changed_server, folder, read, rendered, skipped};
 fn added(inputs: &str) -> (String, Vec<&'static str>) {
     let place = tempfile::tempdir().unwrap();
     let image = changed_server(place.path(), "vault", inputs);
-    let definition = Definition::load(&image, &BTreeMap::new()).unwrap();
+    let definition =
+        Definition::load(&image, &BTreeMap::new(), &vault_bake::platform::all(None)).unwrap();
     let provisioners = Provisioners::load(&[folder()], &definition).unwrap();
     let steps = plan_steps(&definition, &provisioners).unwrap();
     let found = lint_steps(&steps, &definition.releases, &definition.allowed).unwrap();

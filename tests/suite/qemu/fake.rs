@@ -10,17 +10,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use vault_bake::builder::qemu::machine::accelerator::Accelerator;
-use vault_bake::builder::qemu::machine::arguments::{Arguments, Uefi};
-use vault_bake::builder::qemu::{Qemu, QemuMachine, QemuOptions};
 use vault_bake::builder::{
     AccessBy, Boot, Builder as _, BuilderError, Content, Disk, DiskFile, Kernel, Machine as _,
     MachineEnd,
 };
-use vault_bake::definition::{Firmware, MachineSpec, Network};
+use vault_bake::definition::platform::{Firmware, PlannedMachine};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
-use vault_bake::plan::PlannedMachine;
+use vault_bake::platform::qemu::machine::accelerator::Accelerator;
+use vault_bake::platform::qemu::machine::arguments::{Arguments, Uefi};
+use vault_bake::platform::qemu::{MachineSpec, Network, Qemu, QemuMachine, QemuOptions};
 use vault_bake::ssh::Keys;
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::{Interrupt, Poll, Wait};
@@ -167,10 +166,10 @@ impl Lab {
                 notes.push(message.clone());
             }
         });
-        let machine = PlannedMachine::Qemu(MachineSpec {
+        let machine = PlannedMachine(json!(MachineSpec {
             disk_gib: self.disk_gib,
             ..spec()
-        });
+        }));
         let boot = Boot {
             disk: &self.disk,
             layer: None,

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde_json::json;
-use vault_bake::builder::qemu::{Qemu, QemuOptions, layer_use};
 use vault_bake::builder::{AccessBy, Builder, Content, Disk, DiskFile, Layer};
 use vault_bake::definition::Firmware;
 use vault_bake::digest::Digest;
 use vault_bake::event::Events;
+use vault_bake::platform::qemu::{Qemu, QemuOptions, layer_use};
 use vault_bake::wait::{Interrupt, Poll, Wait};
 
 const NOW_S: i64 = 1_800_000_000;

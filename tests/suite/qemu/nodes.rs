@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use vault_bake::builder::qemu::machine::accelerator::Accelerator;
-use vault_bake::builder::qemu::machine::arguments::NodeParts;
-use vault_bake::definition::Network;
-use vault_bake::platform::Site;
-use vault_bake::platform::machines::guest;
+use vault_bake::nodes::Site;
+use vault_bake::nodes::machines::guest;
+use vault_bake::platform::qemu::Network;
+use vault_bake::platform::qemu::machine::accelerator::Accelerator;
+use vault_bake::platform::qemu::machine::arguments::NodeParts;
 
 use super::{arguments, decoded, keys, list_lines, spec};
 

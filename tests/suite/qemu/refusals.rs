@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
 use sha2::{Digest as _, Sha512};
-use vault_bake::builder::qemu::{Qemu, QemuOptions};
 use vault_bake::builder::{Builder as _, BuilderError};
-use vault_bake::definition::{Firmware, QemuBase};
+use vault_bake::definition::platform::{Firmware, PlannedBase};
 use vault_bake::digest::{Digest, hex};
 use vault_bake::event::{Event, Events};
-use vault_bake::lock::{LockedBase, PackageIndex};
-use vault_bake::plan::PlannedBase;
+use vault_bake::platform::qemu::{LockedBase, PackageIndex, Qemu, QemuBase, QemuOptions};
 use vault_bake::teardown::Teardown;
 use vault_bake::wait::Interrupt;
 
@@ -31,7 +30,10 @@ impl BaseHarness {
     }
 
     async fn refusal(&mut self, wanted: QemuBase, locked: LockedBase) -> BuilderError {
-        let base = PlannedBase::Qemu { wanted, locked };
+        let base = PlannedBase {
+            wanted: json!(wanted),
+            locked: json!(locked),
+        };
         self.qemu
             .base(
                 &base,
@@ -179,16 +181,16 @@ async fn a_build_that_waits_for_another_one_has_a_note_and_can_be_interrupted() 
             raise.raise();
         }
     });
-    let base = PlannedBase::Qemu {
-        wanted: QemuBase::CloudImage {
+    let base = PlannedBase {
+        wanted: json!(QemuBase::CloudImage {
             url: "/nowhere".into(),
             sha512: sha512.clone(),
             firmware: Firmware::Bios,
-        },
-        locked: LockedBase::CloudImage {
+        }),
+        locked: json!(LockedBase::CloudImage {
             url: "/nowhere".into(),
             sha512,
-        },
+        }),
     };
     let error = harness
         .qemu

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 
-use vault_bake::builder::qemu::kvm_works;
 use vault_bake::builder::{AccessBy, BuilderError, EndCause, Machine as _};
 use vault_bake::definition::Firmware;
+use vault_bake::platform::qemu::kvm_works;
 
 use super::fake::{Lab, Run, Start};
 

@@ -12,9 +12,9 @@ use vault_bake::builder::{
     DiskFile, EndCause, Layer, LayerFile, LayerOrigin, Machine, MachineEnd, Resumed,
 };
 use vault_bake::definition::Firmware;
+use vault_bake::definition::platform::PlannedBase;
 use vault_bake::digest::Digest;
 use vault_bake::event::{Events, Stage};
-use vault_bake::plan::PlannedBase;
 use vault_bake::process::{Program, Running};
 use vault_bake::secret::Secret;
 use vault_bake::ssh::Endpoint;

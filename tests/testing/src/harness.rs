@@ -151,7 +151,8 @@ impl FakeBuilderHarness {
         .await
     }
 
-    fn builder(&self) -> FakeBuilder {
+    /// Returns a builder with this configuration.
+    pub fn builder(&self) -> FakeBuilder {
         FakeBuilder {
             cache: self.cache(),
             captured: self.captured,

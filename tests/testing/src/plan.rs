@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use vault_bake::definition::{Firmware, MachineSpec, Network, OutputSpec, QemuBase};
-use vault_bake::digest::Digest;
-use vault_bake::lock::LockedBase;
-use vault_bake::plan::{
-    EnvValue, Plan, PlannedBase, PlannedFile, PlannedMachine, PlannedOutput, PlannedStep, StepKind,
+use serde_json::json;
+use vault_bake::definition::platform::{
+    Firmware, PlannedBase, PlannedMachine, PlannedOutput, Target, TargetLines,
 };
-use vault_bake::release::ReleaseMirror;
+use vault_bake::digest::Digest;
+use vault_bake::plan::{EnvValue, Plan, PlannedFile, PlannedStep, StepKind};
+use vault_bake::platform::qemu::{LockedBase, MachineSpec, Network, OutputSpec, QemuBase};
+use vault_bake::release::{Architecture, ReleaseMirror};
 use vault_bake::secret::Secret;
 
 /// Makes a plan of these steps.
@@ -20,33 +21,45 @@ pub fn plan(steps: Vec<PlannedStep>) -> Plan {
         definition: Digest::hash_bytes("definition"),
         lock: Digest::hash_bytes("lock"),
         variables: BTreeMap::new(),
-        base: PlannedBase::Qemu {
-            wanted: QemuBase::CloudImage {
-                url: "https://example.org/base".to_owned(),
-                sha512: "0".repeat(128),
-                firmware: Firmware::Bios,
+        platform: "qemu",
+        target: Target {
+            base: PlannedBase {
+                wanted: json!(QemuBase::CloudImage {
+                    url: "https://example.org/base".to_owned(),
+                    sha512: "0".repeat(128),
+                    firmware: Firmware::Bios,
+                }),
+                locked: json!(LockedBase::CloudImage {
+                    url: "https://example.org/base".to_owned(),
+                    sha512: "0".repeat(128),
+                }),
             },
-            locked: LockedBase::CloudImage {
-                url: "https://example.org/base".to_owned(),
-                sha512: "0".repeat(128),
-            },
+            architecture: Architecture::X86_64,
+            test_machine: machine(Network::Outbound),
+            machine: machine(Network::None),
+            output: PlannedOutput(json!(OutputSpec::default())),
+            downloads: true,
+            not_pinned: Vec::new(),
+            lines: TargetLines::default(),
         },
         releases: Vec::new(),
         release_source: ReleaseMirror::official(),
-        output: PlannedOutput::Qemu(OutputSpec::default()),
         lib: file("lib.sh", "greet() { echo \"hello $1\"; }\n"),
         folder: PathBuf::from("/"),
         secrets: secrets(&steps),
-        machine: PlannedMachine::Qemu(MachineSpec {
-            cpus: 1,
-            memory_mib: 512,
-            disk_gib: 4,
-            network: Network::None,
-            boot_timeout_s: 60,
-        }),
         allowed: BTreeMap::new(),
         steps,
     }
+}
+
+fn machine(network: Network) -> PlannedMachine {
+    PlannedMachine(json!(MachineSpec {
+        cpus: 1,
+        memory_mib: 512,
+        disk_gib: 4,
+        network,
+        boot_timeout_s: 60,
+    }))
 }
 
 /// Makes a step of this kind, with files.

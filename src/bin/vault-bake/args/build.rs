@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use vault_bake::builder::LayerCacheLimits;
-use vault_bake::definition::BuilderKind;
 
 use super::groups::example;
 use super::{Image, ImageReference, Releases, Vars};
@@ -169,11 +168,12 @@ pub enum BuilderName {
     Azure,
 }
 
-impl From<BuilderName> for BuilderKind {
-    fn from(name: BuilderName) -> Self {
-        match name {
-            BuilderName::Qemu => Self::Qemu,
-            BuilderName::Azure => Self::Azure,
+impl BuilderName {
+    /// Returns the name of the platform.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Azure => "azure",
         }
     }
 }

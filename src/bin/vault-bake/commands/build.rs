@@ -4,24 +4,21 @@
 use std::io::{IsTerminal, stdin};
 use std::time::Instant;
 
-use vault_bake::bake::{BakeError, BakeOptions, Baked, OnError, bake};
-use vault_bake::build_record::{Revision, date};
+use vault_bake::bake::{BakeError, BakeOptions, OnError};
+use vault_bake::build_record::Revision;
 use vault_bake::builder::Requirement;
-use vault_bake::builder::qemu::{self, Qemu, QemuOptions};
-use vault_bake::definition::LONGEST_IMAGE_NAME;
 use vault_bake::event::millis;
 use vault_bake::manifest::ImageVersion;
-use vault_bake::plan::{Plan, PlannedMachine, PlannedOutput, PlannedStep, StepKind};
-use vault_bake::store::{AnyBackend, Store};
+use vault_bake::plan::{Plan, PlannedStep, StepKind};
 
 use crate::args::build::{self, Build};
-use crate::azure;
 use crate::commands::test::lynis_if;
 use crate::commands::{doctor, lint, plan, print_json};
 use crate::ending;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
 use crate::output::eprint_text;
+use crate::platforms;
 use crate::report::{Timing, seconds};
 
 /// The result of a build, for the event `finished`.
@@ -91,7 +88,9 @@ async fn build(
         audit: lynis.as_ref(),
         on_error: &on_error,
     };
-    let baked = run_builder(invocation, args, &store, options).await?;
+    let tool = invocation.tool();
+    let context = invocation.run_context(&clock, &tool);
+    let baked = platforms::build(invocation, args, &store, options, &context).await?;
     summary.version = Some(baked.manifest.version.to_string());
     summary.manifest = Some(baked.digest.to_string());
     summary.state = Some(ending::state(baked.tested.as_ref()));
@@ -101,42 +100,9 @@ async fn build(
     ending::of_build(&baked)
 }
 
-/// Builds the plan of `options` with its builder.
-async fn run_builder(
-    invocation: &Invocation,
-    args: &Build,
-    store: &Store<AnyBackend>,
-    mut options: BakeOptions<'_>,
-) -> Result<Baked, Failure> {
-    let plan = options.plan;
-    let tool = invocation.tool();
-    let context = invocation.run_context(&clock, &tool);
-    if let (PlannedMachine::Azure(machine), PlannedOutput::Azure(output)) =
-        (&plan.machine, &plan.output)
-    {
-        // The version is part of the names of images on Azure, so it is chosen first.
-        let version = match options.version {
-            Some(version) => version,
-            None => store.next_version(&plan.image, date(clock())).await?,
-        };
-        options.version = Some(version);
-        let version = version.to_string();
-        let builder = azure::builder(invocation, &plan.image, &version, machine, output)?;
-        return Ok(bake(&builder, store, &options, &context).await?);
-    }
-    let mut qemu_options = QemuOptions::new(&invocation.cache);
-    qemu_options.layers = args.layer_rules();
-    qemu_options.use_snapshots = !args.fresh_boot;
-    if let PlannedOutput::Qemu(output) = &plan.output {
-        qemu_options.compression = output.compression;
-    }
-    Ok(bake(&Qemu::new(qemu_options), store, &options, &context).await?)
-}
-
 /// Returns the programs that this computer needs for the build.
 fn requirements(invocation: &Invocation, plan: &Plan) -> Vec<Requirement> {
-    let options = QemuOptions::new(&invocation.cache);
-    let mut requirements = qemu::build_requirements(&options, &plan.base);
+    let mut requirements = platforms::build_requirements(invocation, plan);
     let is_playbook = |step: &PlannedStep| matches!(step.kind, StepKind::Ansible { .. });
     if plan.steps.iter().any(is_playbook) {
         requirements.push(doctor::ansible());
@@ -150,17 +116,7 @@ async fn check_version(
     plan: &Plan,
     version: ImageVersion,
 ) -> Result<(), Failure> {
-    let name = format!("{}-{version}", plan.image);
-    if let PlannedOutput::Azure(output) = &plan.output
-        && output.managed_image
-        && name.len() > LONGEST_IMAGE_NAME
-    {
-        let message = format!(
-            "{name} has {} characters; a managed image's name has at most {LONGEST_IMAGE_NAME}",
-            name.len()
-        );
-        return Err(Failure::usage(message).hint("Pass a shorter --version."));
-    }
+    platforms::check_version(plan, version)?;
     let Some(store) = invocation.existing_store().await? else {
         return Ok(());
     };

@@ -10,12 +10,12 @@ pub(super) mod up;
 
 use std::path::PathBuf;
 
-use vault_bake::builder::qemu;
 use vault_bake::cluster::file::{ClusterFile, FILE, FOLDER, Secrets, check_name};
 use vault_bake::cluster::secrets::SecretStore;
 use vault_bake::cluster::state::{PlatformKind, StateFolder};
 use vault_bake::cluster::{Cluster, Context};
 use vault_bake::digest::Digest;
+use vault_bake::platform::qemu;
 
 use crate::args::cluster::{ClusterCommand, Named};
 use crate::commands::doctor;

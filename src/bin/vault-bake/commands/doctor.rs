@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use vault_bake::builder::qemu::{self, QemuOptions, UserIds};
 use vault_bake::builder::{LayerCacheUsage, Requirement, SnapshotCacheUsage};
 use vault_bake::cluster::state::PlatformKind;
 use vault_bake::cluster::{ClusterError, front};
 use vault_bake::guest_steps::Lynis;
-use vault_bake::platform::PlatformError;
-use vault_bake::platform::containers::Containers;
-use vault_bake::platform::machines::Machines;
+use vault_bake::nodes::PlatformError;
+use vault_bake::nodes::containers::Containers;
+use vault_bake::nodes::machines::Machines;
+use vault_bake::platform::qemu::{self, QemuOptions, UserIds};
 use vault_bake::store::backend::Backend as _;
 
 use crate::commands::{print_json, print_line};

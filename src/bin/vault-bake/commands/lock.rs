@@ -3,37 +3,37 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use vault_bake::azure::ArmClient;
-use vault_bake::definition::{BuilderKind, Definition};
-use vault_bake::lock::{self, Bases, DEBIAN_KEYRING, Lock, Network};
+use vault_bake::definition::Definition;
+use vault_bake::definition::platform::LockContext;
+use vault_bake::lock::{self, Bases, Lock, ReleaseServer};
 use vault_bake::plan;
 
 use crate::args::{Image, build};
-use crate::azure;
 use crate::commands::print_line;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock};
+use crate::platforms;
 
 pub async fn run(invocation: &Invocation, args: &build::Lock) -> Result<Exit, Failure> {
     invocation.check_cache()?;
     let (definition, _) = invocation.check_with_releases(&args.image, &args.releases)?;
-    let builder = args.builder.map(BuilderKind::from);
+    let builder = args.builder.map(build::BuilderName::as_str);
     if let Some(builder) = builder {
         plan::has_base(&definition, builder)?;
     }
-    let network = Network {
-        keyring: PathBuf::from(DEBIAN_KEYRING),
-        now: clock(),
-        azure: azure_client(invocation, &definition, builder)?,
-    };
+    let platforms = platforms::to_lock(invocation, &definition, args.builder)?;
     let path = path(&args.image, &definition);
     let previous = match builder {
-        Some(_) if path.exists() => Some(Lock::load(&path)?),
+        Some(_) if path.exists() => Some(Lock::load(&path, &platforms)?),
         _ => None,
     };
     let bases = builder.map_or(Bases::All, |only| Bases::Only(only, previous.as_ref()));
-    let (events, interrupt) = (&invocation.events, &invocation.interrupt);
-    let lock = lock::resolve(&definition, bases, &network, events, interrupt).await?;
+    let context = LockContext {
+        now: clock(),
+        events: &invocation.events,
+        interrupt: &invocation.interrupt,
+    };
+    let lock = lock::resolve(&definition, &platforms, bases, &ReleaseServer, context).await?;
     if args.dry_run {
         print_line(&lock.text());
         return Ok(Exit::Done);
@@ -43,20 +43,6 @@ pub async fn run(invocation: &Invocation, args: &build::Lock) -> Result<Exit, Fa
     let locked = format!("locked {} in {}", definition.name, path.display());
     invocation.events.note(locked);
     Ok(Exit::Done)
-}
-
-/// Returns a client for Azure if a base on Azure is to be locked and a subscription is configured.
-fn azure_client(
-    invocation: &Invocation,
-    definition: &Definition,
-    builder: Option<BuilderKind>,
-) -> Result<Option<ArmClient>, Failure> {
-    match (&definition.azure, builder) {
-        (Some(_), None | Some(BuilderKind::Azure)) => {
-            azure::client_if_configured(invocation, "lock")
-        }
-        _ => Ok(None),
-    }
 }
 
 /// Returns the path of an image's lock file.

@@ -2,6 +2,7 @@
 
 use vault_bake::lock::Lock;
 use vault_bake::plan::{Plan, has_base, plan};
+use vault_bake::platform;
 
 use crate::args::build::{self, BuildSource};
 use crate::commands::{lock, print_json, print_line};
@@ -15,12 +16,21 @@ pub fn run(invocation: &Invocation, args: &build::Plan) -> Result<Exit, Failure>
 
 /// Makes the plan of an image from its definition and its lock file.
 pub fn make(invocation: &Invocation, source: &BuildSource) -> Result<Plan, Failure> {
-    let builder = source.builder.into();
+    let builder = source.builder.as_str();
     let (definition, provisioners) =
         invocation.check_with_releases(&source.image, &source.releases)?;
     has_base(&definition, builder)?;
-    let lock = Lock::load(&lock::path(&source.image, &definition))?;
-    let plan = plan(&definition, &lock, &provisioners, builder)?;
+    let lock = Lock::load(
+        &lock::path(&source.image, &definition),
+        &platform::all(None),
+    )?;
+    let plan = plan(
+        &definition,
+        &lock,
+        &provisioners,
+        &platform::all(None),
+        builder,
+    )?;
     lock::warn_about_fixtures(invocation, &lock);
     Ok(plan)
 }

@@ -1,25 +1,20 @@
 //! `sweep`: deletes what crashed or kept runs left.
 
-use vault_bake::azure::ArmClient;
-use vault_bake::builder::azure::{Cleaner, Expired, sweep_expired};
 use vault_bake::teardown::{Cloud, SweptRun, sweep};
 
 use crate::args::maintain::Sweep;
-use crate::azure;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
-use crate::invocation::{Invocation, clock};
+use crate::invocation::Invocation;
+use crate::platforms::{Clouds, Expired};
 
 pub async fn run(invocation: &Invocation, args: &Sweep) -> Result<Exit, Failure> {
-    let client = azure::client_if_configured(invocation, "sweep")?;
-    let swept = sweep_runs(invocation, client.as_ref(), args.dry_run).await?;
+    let clouds = Clouds::to_sweep(invocation)?;
+    let swept = sweep_runs(invocation, &clouds, args.dry_run).await?;
     for run in &swept {
         print_run(invocation, run, args.dry_run);
     }
-    let expired = match &client {
-        Some(client) => sweep_expired(client, clock(), args.dry_run, &invocation.events).await?,
-        None => Vec::new(),
-    };
+    let expired = clouds.sweep_expired(invocation, args.dry_run).await?;
     for resource in &expired {
         print_expired(invocation, resource, args.dry_run);
     }
@@ -37,10 +32,10 @@ pub async fn run(invocation: &Invocation, args: &Sweep) -> Result<Exit, Failure>
 
 async fn sweep_runs(
     invocation: &Invocation,
-    client: Option<&ArmClient>,
+    clouds: &Clouds,
     dry_run: bool,
 ) -> Result<Vec<SweptRun>, Failure> {
-    let cleaner = client.map(Cleaner::new);
+    let cleaner = clouds.cleaner();
     let cloud = cleaner.as_ref().map(|cleaner| cleaner as &dyn Cloud);
     let (events, interrupt) = (&invocation.events, &invocation.interrupt);
     Ok(sweep(&invocation.runs(), dry_run, cloud, events, interrupt).await?)

@@ -1,18 +1,16 @@
 //! `test`: boots a recorded image, runs its checks and records the result.
 
 use vault_bake::bake;
-use vault_bake::builder::qemu::{self, Qemu, QemuOptions};
 use vault_bake::digest::Digest;
 use vault_bake::guest_steps::Lynis;
 use vault_bake::manifest::Manifest;
-use vault_bake::plan::PlannedMachine;
 
 use crate::args::build::Test;
-use crate::azure;
-use crate::commands::{doctor, print_json, print_line};
+use crate::commands::{print_json, print_line};
 use crate::ending;
 use crate::exit::{Exit, Failure};
 use crate::invocation::{Invocation, clock, resolve};
+use crate::platforms;
 
 pub async fn run(invocation: &Invocation, args: &Test) -> Result<Exit, Failure> {
     let store = invocation.open_store_unless(args.dry_run).await?;
@@ -26,19 +24,9 @@ pub async fn run(invocation: &Invocation, args: &Test) -> Result<Exit, Failure> 
     let tool = invocation.tool();
     let context = invocation.run_context(&clock, &tool);
     let checks = bake::stored_checks(&store, &manifest).await?;
-    let tested = match &checks.machine {
-        PlannedMachine::Azure(machine) => {
-            let builder = azure::tester(invocation, &manifest, machine)?;
-            bake::test(&builder, &store, digest, lynis.as_ref(), &context).await?
-        }
-        PlannedMachine::Qemu(_) => {
-            let options = QemuOptions::new(&invocation.cache);
-            let requirements = qemu::test_requirements(&options, checks.firmware, checks.access);
-            doctor::require(&format!("test {}", manifest.name()), &requirements)?;
-            let builder = Qemu::new(options);
-            bake::test(&builder, &store, digest, lynis.as_ref(), &context).await?
-        }
-    };
+    let image = (digest, &manifest);
+    let testing = platforms::test(invocation, &store, image, &checks, lynis.as_ref(), &context);
+    let tested = testing.await?;
     ending::of_test(&manifest.name(), &tested)
 }
 

@@ -11,14 +11,13 @@ use vault_bake::azure::{
     ArmClient, ArmOptions, Auth, AzureTransport, Cloud, CredentialSource, ResourceId,
 };
 use vault_bake::bake::{Baked, Failed, Tested};
-use vault_bake::builder::azure::{Azure, Cleaner, Job};
-use vault_bake::definition::{
-    Address, AzureBase, AzureMachine, AzureOutput, DiskController, GalleryOutput, Security,
-};
+use vault_bake::definition::platform::{PlannedBase, PlannedMachine, PlannedOutput};
 use vault_bake::digest::Digest;
 use vault_bake::event::{Event, Events};
-use vault_bake::lock::{ImageReference, LockedImage, VmGeneration};
-use vault_bake::plan::{PlannedBase, PlannedMachine, PlannedOutput};
+use vault_bake::platform::azure::{
+    Address, Azure, AzureBase, AzureMachine, AzureOutput, Cleaner, DiskController, GalleryOutput,
+    ImageReference, Job, LockedImage, Security, VmGeneration,
+};
 use vault_bake::release::Architecture;
 use vault_bake::secret::Secret;
 use vault_bake::wait::{Interrupt, TimeScale};
@@ -130,14 +129,15 @@ impl AzureBakeSetup {
     pub fn new(root: &Path, url: &str, ca_pem: &str) -> Self {
         let base_image = base("12", VmGeneration::V1);
         let mut harness = FakeBuilderHarness::new(root, steps());
-        harness.plan.base = PlannedBase::Azure {
-            wanted: AzureBase::Marketplace {
+        harness.plan.platform = "azure";
+        harness.plan.target.base = PlannedBase {
+            wanted: json!(AzureBase::Marketplace {
                 publisher: "Debian".to_owned(),
                 offer: "debian-12".to_owned(),
                 sku: "12".to_owned(),
                 version: "latest".to_owned(),
-            },
-            locked: base_image.clone(),
+            }),
+            locked: json!(base_image),
         };
         harness.version = Some("1.2.3".parse().expect("a version"));
         let certificate = reqwest::Certificate::from_pem(ca_pem.as_bytes());
@@ -204,12 +204,11 @@ impl AzureBakeSetup {
         &mut self,
         hook: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Result<Baked, Failed> {
-        let plan = &mut self.harness.plan;
-        plan.machine = PlannedMachine::Azure(Box::new(self.machine.clone()));
-        plan.output = PlannedOutput::Azure(self.output.clone());
-        if let PlannedBase::Azure { locked, .. } = &mut plan.base {
-            *locked = self.base.clone();
-        }
+        let target = &mut self.harness.plan.target;
+        target.machine = PlannedMachine(json!(self.machine));
+        target.test_machine = target.machine.clone();
+        target.output = PlannedOutput(json!(self.output));
+        target.base.locked = json!(self.base);
         let store = self.harness.store().await;
         self.harness.bake_with(&self.builder(), &store, hook).await
     }
