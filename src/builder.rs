@@ -212,6 +212,12 @@ pub trait Machine: Send {
     /// take a second to appear.
     fn end(&mut self) -> Option<MachineEnd>;
 
+    /// Waits until the platform has reported whether the VM started. Returns its end if it did not.
+    /// A VM in a cloud may answer before.
+    fn settle(&mut self) -> impl Future<Output = Option<MachineEnd>> + Send {
+        std::future::ready(None)
+    }
+
     /// Keeps the VM running after this process ends.
     fn detach(self);
 

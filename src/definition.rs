@@ -29,7 +29,7 @@ pub(crate) use kind::is_variable_name;
 pub use options::{ReleaseSource, fingerprint};
 pub use platform::Firmware;
 pub use problem::{Location, Problem, Problems, closest_match};
-pub(crate) use problem::{ProblemLog, quoted_list};
+pub(crate) use problem::{ProblemLog, one_of, quoted_list, read_hint};
 pub use steps::{Action, Step};
 pub use variables::Value;
 
@@ -90,10 +90,10 @@ impl DefinitionError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => Some(
-                "Name an image below images/, the folder of an image, or its image.toml."
-                    .to_owned(),
-            ),
+            Self::Read { error, .. } => Some(read_hint(
+                error,
+                "Name an image below images/, the folder of an image, or its image.toml.",
+            )),
             Self::Invalid(problems) => problems.hint(),
         }
     }

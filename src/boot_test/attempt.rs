@@ -4,7 +4,9 @@
 
 use super::{BootTestError, Subject};
 use crate::build_record::check_fact;
-use crate::builder::{AccessBy, Boot, Builder, BuilderError, Disk, Machine as _, start};
+use crate::builder::{
+    AccessBy, Boot, Builder, BuilderError, Disk, Machine as _, MachineEnd, start,
+};
 use crate::guest_steps::{self, Audit, ProvisionError, StepContext};
 use crate::identity::Identity;
 use crate::manifest::CheckFact;
@@ -113,7 +115,7 @@ impl<B: Builder> Attempt<'_, B> {
         let mut outcome = Outcome::new(true, None);
         let checking = self.run_checks(&guest, &session, identity, &mut outcome);
         match checking.await {
-            Ok(()) => Ok(outcome),
+            Ok(()) => self.settle(machine.as_mut(), outcome).await,
             Err(error) => self.handle_error(error, machine.as_mut(), outcome).await,
         }
     }
@@ -144,6 +146,39 @@ impl<B: Builder> Attempt<'_, B> {
         Ok(())
     }
 
+    /// Waits for the platform's report about a VM whose checks have ended: an image on which they
+    /// pass may still not report to its cloud that it booted.
+    async fn settle(
+        &self,
+        machine: Option<&mut B::Machine>,
+        outcome: Outcome,
+    ) -> Result<Outcome, BootTestError> {
+        let Some(machine) = machine else {
+            return Ok(outcome);
+        };
+        match self.context.interrupt.or(machine.settle()).await? {
+            None => Ok(outcome),
+            Some(end) => {
+                let failure = format!("the VM ended: {end}");
+                Self::ended(end, failure, outcome)
+            }
+        }
+    }
+
+    /// Returns a failed outcome for a VM that ended, or an error if its platform is the cause.
+    fn ended(end: MachineEnd, failure: String, outcome: Outcome) -> Result<Outcome, BootTestError> {
+        if end.cause.is_platform() {
+            return Err(BootTestError::Builder(BuilderError::Died {
+                machine: "test".to_owned(),
+                end: Box::new(end),
+            }));
+        }
+        Ok(Outcome {
+            failure: Some(failure),
+            ..outcome
+        })
+    }
+
     /// Decides whether an error after the boot is a failure of the image.
     ///
     /// If the platform ended the VM, or this computer failed, it is not. Earlier results are kept.
@@ -167,20 +202,16 @@ impl<B: Builder> Attempt<'_, B> {
             Some(machine) => machine.end(),
             None => None,
         };
-        let failure = match end {
-            Some(end) if end.cause.is_platform() => {
-                return Err(BootTestError::Builder(BuilderError::Died {
-                    machine: "test".to_owned(),
-                    end: Box::new(end),
-                }));
+        match end {
+            Some(end) => {
+                let failure = format!("{error}\nthe VM ended: {end}");
+                Self::ended(end, failure, outcome)
             }
-            Some(end) => format!("{error}\nthe VM ended: {end}"),
-            None => error.to_string(),
-        };
-        Ok(Outcome {
-            failure: Some(failure),
-            ..outcome
-        })
+            None => Ok(Outcome {
+                failure: Some(error.to_string()),
+                ..outcome
+            }),
+        }
     }
 }
 

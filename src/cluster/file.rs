@@ -15,7 +15,7 @@ mod subnet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::definition::Problems;
+use crate::definition::{Problems, read_hint};
 use document::Document;
 
 pub use model::{
@@ -80,10 +80,10 @@ impl ClusterFileError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => Some(
-                "Name a cluster below clusters/, or add it with `vault-bake cluster init`."
-                    .to_owned(),
-            ),
+            Self::Read { error, .. } => Some(read_hint(
+                error,
+                "Name a cluster below clusters/, or add it with `vault-bake cluster init`.",
+            )),
             Self::Invalid(problems) => problems.hint(),
         }
     }

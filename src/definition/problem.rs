@@ -257,6 +257,23 @@ pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Strin
     }
 }
 
+/// Returns what is expected of a name: ``one of `a`, `b` ``, or `none`.
+pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter().peekable();
+    match names.peek() {
+        Some(_) => format!("one of {}", quoted_list(names)),
+        None => "none".to_owned(),
+    }
+}
+
+/// Returns the hint for a file that cannot be read.
+pub(crate) fn read_hint(error: &std::io::Error, hint: &str) -> String {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => "Save the file as UTF-8.".to_owned(),
+        _ => hint.to_owned(),
+    }
+}
+
 /// Shows a text on one line: content of a file must not send line breaks or control sequences.
 struct Plain<'a>(&'a str);
 

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::document::{Item, Raw, Table};
 use super::kind::{Type, is_variable_name};
-use super::problem::{Location, Problem, ProblemLog, closest_match, quoted_list};
+use super::problem::{Location, Problem, ProblemLog, closest_match, one_of};
 use super::text::{self, Part};
 use crate::secret::{SHORTEST_SECRET_BYTES, Secret};
 
@@ -77,8 +77,8 @@ impl Variables {
             }
             let known = || values.keys().chain(&broken).map(String::as_str);
             let problem = at.below(name).problem(format!(
-                "given but not declared; expected one of {}",
-                quoted_list(known())
+                "given but not declared; expected {}",
+                one_of(known())
             ));
             found.record(problem.with_suggestion(
                 name,
@@ -232,8 +232,8 @@ impl Variables {
                     let known = || self.values.keys().chain(&self.broken).map(String::as_str);
                     Err(at
                         .problem(format!(
-                            "undefined variable `{name}`; expected one of {}",
-                            quoted_list(known())
+                            "undefined variable `{name}`; expected {}",
+                            one_of(known())
                         ))
                         .with_suggestion(name, known(), format!("Declare it with `[variables.{name}]`.")))
                 }

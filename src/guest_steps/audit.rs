@@ -65,10 +65,15 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Runs Lynis and prints parts of its report.
 /// Its exit status is ignored, because warnings make it non-zero.
+///
+/// Lynis starts some 20,000 programs. Under emulation they start three times as fast at fixed
+/// addresses, which `setarch` gives to these programs alone: the setting of the system stays.
 const RUN: &str = "
 cd FOLDER || exit 125
 mkdir -p plugins
-sh ./lynis audit system --quiet --no-colors --profile FOLDER/default.prf --plugindir FOLDER/plugins --logfile FOLDER/log --report-file FOLDER/report >/dev/null 2>FOLDER/errors </dev/null
+fixed=
+setarch --addr-no-randomize true 2>/dev/null && fixed='setarch --addr-no-randomize'
+$fixed sh ./lynis audit system --quiet --no-colors --profile FOLDER/default.prf --plugindir FOLDER/plugins --logfile FOLDER/log --report-file FOLDER/report >/dev/null 2>FOLDER/errors </dev/null
 grep -sE '^(lynis_version|hardening_index|warning\\[\\]|suggestion\\[\\])=' report || { tail -n 5 FOLDER/errors >&2; exit 1; }
 ";
 

@@ -45,7 +45,9 @@ impl LintError {
     /// Returns the way out as an imperative, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } => None,
+            Self::Read { .. } => {
+                Some("Name a readable file, or the folder that the product reads.".to_owned())
+            }
             Self::Syntax { product, .. } => Some(format!(
                 "Correct the file. If {} accepts it, skip the check: add `\"{}\" = \"the reason\"` to `[lint.allow]` in image.toml.",
                 product.title, product.unparsed_rule_id

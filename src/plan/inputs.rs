@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::EnvValue;
-use crate::definition::{Problem, Step, Value, closest_match, quoted_list};
+use crate::definition::{Problem, Step, Value, closest_match, one_of};
 use crate::provisioner::{Input, Provisioner};
 
 /// The resolved inputs of a provisioner.
@@ -31,9 +31,9 @@ pub(super) fn decide(
     {
         misspelt.extend(closest_match(name, known()));
         let problem = step.input_at(name).problem(format!(
-            "unknown input of `{}`; expected one of {}",
+            "unknown input of `{}`; expected {}",
             provisioner.name,
-            quoted_list(known())
+            one_of(known())
         ));
         problems.push(problem.with_suggestion(name, known(), "Remove it."));
     }

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use vault_bake::azure::{ArmClient, ArmOptions, Auth, AzureTransport, CredentialSource};
-use vault_bake::bake::{self, BakeOptions, Baked, Tested, bake};
+use vault_bake::bake::{self, BakeError, BakeOptions, Baked, Tested, bake};
 use vault_bake::boot_test::CheckSet;
 use vault_bake::build_record::date;
-use vault_bake::builder::Requirement;
+use vault_bake::builder::{BuilderError, Requirement};
 use vault_bake::definition::Definition;
 use vault_bake::definition::platform::Platforms;
 use vault_bake::digest::Digest;
@@ -135,9 +136,10 @@ pub fn build_requirements(invocation: &Invocation, plan: &Plan) -> Vec<Requireme
 
 /// Fails if an image of this version would have too long a name.
 pub fn check_version(plan: &Plan, version: ImageVersion) -> Result<(), Failure> {
-    let Ok(output) = AzureOutput::deserialize(&plan.target.output.0) else {
+    if plan.platform != BuilderName::Azure.as_str() {
         return Ok(());
-    };
+    }
+    let output: AzureOutput = own(&plan.target.output.0)?;
     let name = format!("{}-{version}", plan.image);
     if !output.managed_image || name.len() <= LONGEST_IMAGE_NAME {
         return Ok(());
@@ -158,26 +160,44 @@ pub async fn build(
     context: &RunContext<'_>,
 ) -> Result<Baked, Failure> {
     let plan = options.plan;
-    let (machine, output) = (&plan.target.machine.0, &plan.target.output.0);
-    let on_azure = AzureMachine::deserialize(machine).ok();
-    if let Some((machine, output)) = on_azure.zip(AzureOutput::deserialize(output).ok()) {
-        // The version is part of the names of images on Azure, so it is chosen first.
-        let version = match options.version {
-            Some(version) => version,
-            None => store.next_version(&plan.image, date(clock())).await?,
-        };
-        options.version = Some(version);
-        let version = version.to_string();
-        let builder = azure_builder(invocation, &plan.image, &version, machine, output)?;
-        return Ok(bake(&builder, store, &options, context).await?);
+    let output = &plan.target.output.0;
+    match named(plan.platform, &plan.image)? {
+        BuilderName::Azure => {
+            // The version is part of the names of images on Azure, so it is chosen first.
+            let version = match options.version {
+                Some(version) => version,
+                None => store.next_version(&plan.image, date(clock())).await?,
+            };
+            options.version = Some(version);
+            let machine = own(&plan.target.machine.0)?;
+            let (image, version) = (plan.image.as_str(), version.to_string());
+            let builder = azure_builder(invocation, image, &version, machine, own(output)?)?;
+            Ok(bake(&builder, store, &options, context).await?)
+        }
+        BuilderName::Qemu => {
+            let mut qemu_options = QemuOptions::new(&invocation.cache);
+            qemu_options.layers = args.layer_rules();
+            qemu_options.use_snapshots = !args.fresh_boot;
+            qemu_options.compression = own::<OutputSpec>(output)?.compression;
+            Ok(bake(&Qemu::new(qemu_options), store, &options, context).await?)
+        }
     }
-    let mut qemu_options = QemuOptions::new(&invocation.cache);
-    qemu_options.layers = args.layer_rules();
-    qemu_options.use_snapshots = !args.fresh_boot;
-    if let Ok(output) = OutputSpec::deserialize(output) {
-        qemu_options.compression = output.compression;
-    }
-    Ok(bake(&Qemu::new(qemu_options), store, &options, context).await?)
+}
+
+/// Finds the platform of an image.
+fn named(platform: &str, image: &str) -> Result<BuilderName, Failure> {
+    let all = [BuilderName::Qemu, BuilderName::Azure];
+    let found = all.into_iter().find(|one| one.as_str() == platform);
+    found.ok_or_else(|| {
+        Failure::usage(format!("{image} is for `{platform}`, which is unknown"))
+            .hint("Use the version of vault-bake that built it, or a newer one.")
+    })
+}
+
+/// Returns a value of a platform in its own type.
+fn own<T: DeserializeOwned>(value: &Json) -> Result<T, Failure> {
+    let parsed = T::deserialize(value).map_err(|_| BuilderError::WrongBuilder);
+    Ok(parsed.map_err(BakeError::from)?)
 }
 
 /// Boots the image of a manifest on its platform, and runs its checks.
@@ -189,14 +209,27 @@ pub async fn test(
     lynis: Option<&Lynis>,
     context: &RunContext<'_>,
 ) -> Result<Tested, Failure> {
-    if let Ok(machine) = AzureMachine::deserialize(&checks.machine.0) {
-        let builder = azure_tester(invocation, manifest, machine)?;
-        return Ok(bake::test(&builder, store, digest, lynis, context).await?);
+    // A file is booted here, also that of another builder.
+    let is_file = manifest
+        .outputs
+        .first()
+        .is_some_and(|one| one.file.is_some());
+    let platform = match is_file {
+        true => BuilderName::Qemu,
+        false => named(&manifest.builder.name, &manifest.name())?,
+    };
+    match platform {
+        BuilderName::Azure => {
+            let builder = azure_tester(invocation, manifest, own(&checks.machine.0)?)?;
+            Ok(bake::test(&builder, store, digest, lynis, context).await?)
+        }
+        BuilderName::Qemu => {
+            let options = QemuOptions::new(&invocation.cache);
+            let requirements = qemu::test_requirements(&options, checks.firmware, checks.access);
+            doctor::require(&format!("test {}", manifest.name()), &requirements)?;
+            Ok(bake::test(&Qemu::new(options), store, digest, lynis, context).await?)
+        }
     }
-    let options = QemuOptions::new(&invocation.cache);
-    let requirements = qemu::test_requirements(&options, checks.firmware, checks.access);
-    doctor::require(&format!("test {}", manifest.name()), &requirements)?;
-    Ok(bake::test(&Qemu::new(options), store, digest, lynis, context).await?)
 }
 
 /// Returns a builder for one version of an image.

@@ -306,6 +306,14 @@ impl Machine for AzureVm {
         }
     }
 
+    async fn settle(&mut self) -> Option<MachineEnd> {
+        if !self.creation.is_finished() {
+            // A panic of the task leaves no result.
+            let _ = (&mut self.creation).await;
+        }
+        self.end()
+    }
+
     fn detach(self) {}
 
     async fn console(&self) -> Vec<String> {

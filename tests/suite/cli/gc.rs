@@ -60,6 +60,7 @@ async fn images_are_planned_to_go_and_removed_while_their_records_stay() {
             &["gc", "--apply", "3"],
             &["resolve", "quickstart@1.0.1"],
             &["images"],
+            &["images", "web"],
             &["promote", "quickstart@1.0.1", "prod"],
             &["rollback", "quickstart:prod", "--reason", "too slow"],
             &["verify", "--pins", "vault-bake.pins.json"],

@@ -306,5 +306,25 @@ fn validate_checks_clusters_too() {
     fs::write(&cluster, text.replace("nodes = 3", "nodes = 2")).unwrap();
     check(&["validate", "dev"]);
     check(&["validate", "dev", "--json"]);
+    fs::remove_file(&cluster).unwrap();
+    fs::create_dir(&cluster).unwrap();
+    check(&["validate"]);
+    check(&["validate", "dev"]);
+    fs::remove_dir(&cluster).unwrap();
+    fs::write(&cluster, [0xff]).unwrap();
+    check(&["validate", "clusters/dev"]);
     insta::assert_snapshot!("validate_clusters", table.join("\n"));
+}
+
+#[test]
+fn targets_of_a_rollout_are_checked_before_its_cluster() {
+    let folder = initialised();
+    let mut table = Vec::new();
+    for targets in [&["--to", "vault-server"][..], &["--soak", "999999999999"]] {
+        let arguments = [&["rollout", "start", "dev"], targets].concat();
+        let output = run(folder.path(), &arguments);
+        let text = format_run(folder.path(), &output);
+        table.push(format!("{}\n{text}", arguments.join(" ")));
+    }
+    insta::assert_snapshot!("rollout_targets", table.join("\n"));
 }
