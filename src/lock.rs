@@ -281,6 +281,11 @@ impl Lock {
             path: path.to_owned(),
             error,
         };
+        // A rename would replace a link or a device.
+        let is_other = |data: std::fs::Metadata| !data.is_file();
+        if std::fs::symlink_metadata(path).is_ok_and(is_other) {
+            return Err(fail(io::Error::other("it is no regular file")));
+        }
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),

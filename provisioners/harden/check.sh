@@ -39,6 +39,10 @@ no_core_dumps() {
         says /etc/security/limits.d/10-vault-bake.conf '^\* hard core 0$'
 }
 
+private_files() {
+    says /etc/login.defs '^UMASK 027$' && says /etc/profile.d/vault-bake.sh '^umask 027$'
+}
+
 only_named_shells() {
     found=$(getent passwd | while IFS=: read -r name _ id _ _ _ shell; do
         case $shell in
@@ -138,6 +142,7 @@ else
 fi
 check harden.no-swap 'there is no swap' no_swap
 check harden.no-core-dumps 'core dumps are off' no_core_dumps
+check harden.umask 'new files are private to their user and group' private_files
 check harden.no-shells 'only root and the users in login_users have a shell' only_named_shells
 check harden.no-passwords 'no user has a password' no_passwords
 check harden.no-set-uid 'only the programs in suid_allowed are set-uid or set-gid' no_set_uid

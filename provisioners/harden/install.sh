@@ -74,10 +74,11 @@ people() {
     # pam_env logs an error at each login if this file is missing.
     [ -e /etc/default/locale ] || : >/etc/default/locale
     place 0644 root:root files/profile.sh /etc/profile.d/vault-bake.sh
-    sed -i -E 's/^(UMASK[[:space:]]+).*/\1027/; s/^(HOME_MODE[[:space:]]+).*/\10700/; s/^(PASS_MIN_DAYS[[:space:]]+).*/\11/' /etc/login.defs
+    # Debian 13 has no line for the umask, which is 022 then.
+    sed -i -E '/^#?[[:space:]]*UMASK[[:space:]]/d; s/^(HOME_MODE[[:space:]]+).*/\10700/; s/^(PASS_MIN_DAYS[[:space:]]+).*/\11/' /etc/login.defs
     # The image has no passwords. A password set later gets a slow hash.
     sed -i -E '/^#?[[:space:]]*SHA_CRYPT_(MIN|MAX)_ROUNDS[[:space:]]/d' /etc/login.defs
-    printf 'SHA_CRYPT_MIN_ROUNDS 100000\nSHA_CRYPT_MAX_ROUNDS 500000\n' >>/etc/login.defs
+    printf 'UMASK 027\nSHA_CRYPT_MIN_ROUNDS 100000\nSHA_CRYPT_MAX_ROUNDS 500000\n' >>/etc/login.defs
     passwd --quiet --lock root
     getent passwd | while IFS=: read -r name _ _ _ _ _ shell; do
         case $shell in
