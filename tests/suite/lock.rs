@@ -299,6 +299,22 @@ fn a_lock_names_everything_and_survives_its_file() {
     insta::assert_snapshot!(locked(&definition("azure.toml")).text());
 }
 
+/// A rename would replace the link, not the file that it names.
+#[test]
+fn a_lock_replaces_only_a_regular_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = locked(&definition("least.toml"));
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    std::fs::write(&file, "kept").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let refused = lock.save(&link).expect_err("a link");
+    assert!(refused.to_string().contains("no regular file"), "{refused}");
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    lock.save(&file).unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), lock.text());
+}
+
 #[test]
 fn a_lock_is_for_base_releases_and_their_source_alone() {
     let wanted = |text: &str| {
