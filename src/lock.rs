@@ -176,7 +176,7 @@ pub async fn resolve(
     })
 }
 
-/// Returns the architectures of locked bases. A base without one is for this tool's first.
+/// Returns the architectures of locked bases. A base without one is for x86_64.
 fn architectures(bases: &toml::Table) -> BTreeSet<Architecture> {
     let of_base = |base: &toml::Value| {
         let name = base.get("arch").and_then(toml::Value::as_str);

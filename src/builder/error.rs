@@ -10,7 +10,7 @@ use crate::ssh::SshError;
 use crate::teardown::JournalError;
 use crate::wait::Interrupted;
 
-/// An error of a platform's own.
+/// An error that only one platform has.
 pub trait PlatformFailure: std::error::Error + Send + Sync {
     /// Returns what to do about it, as an imperative, if there is something to do.
     fn hint(&self) -> Option<String>;
@@ -22,7 +22,7 @@ pub enum BuilderError {
     /// The lock file has another kind of base, or other suites, than the definition.
     #[error("the lock file does not match the base of the definition")]
     LockMismatch,
-    /// Something failed that only this platform does.
+    /// A failure of the platform itself.
     #[error("{0}")]
     Platform(Box<dyn PlatformFailure>),
     /// A plan or image belongs to another builder.
